@@ -1,0 +1,1 @@
+"""The four services: one package, one image, one Deployment, one database each."""

@@ -1,0 +1,163 @@
+"""The asyncpg pool of a service, and the transaction that its edge opens."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, LiteralString, Protocol
+
+import asyncpg
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+from quart import Quart, current_app
+
+from shared.context import current_work
+from shared.errors import Unavailable
+from shared.settings import DataSettings
+
+_UNREACHABLE = (
+    OSError,  # refused, reset, or timed out: TimeoutError is one
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+)
+
+
+class Connection(Protocol):
+    """The part of an asyncpg connection that queries use.
+
+    Statements are `LiteralString`, so that building SQL from values is a type error.
+    """
+
+    async def execute(self, query: LiteralString, *args: object) -> str: ...
+    async def executemany(
+        self, command: LiteralString, args: Sequence[Sequence[object]]
+    ) -> None: ...
+    async def fetch(self, query: LiteralString, *args: object) -> list[Any]: ...
+    async def fetchrow(self, query: LiteralString, *args: object) -> Any: ...
+    async def fetchval(self, query: LiteralString, *args: object) -> Any: ...
+
+
+class CountedConnection(asyncpg.Connection):
+    """Adds each statement, and its seconds, to the current work."""
+
+    async def execute(self, *args: Any, **options: Any) -> Any:
+        with _counted():
+            return await super().execute(*args, **options)
+
+    async def executemany(self, *args: Any, **options: Any) -> Any:
+        with _counted():
+            return await super().executemany(*args, **options)
+
+    async def fetch(self, *args: Any, **options: Any) -> Any:
+        with _counted():
+            return await super().fetch(*args, **options)
+
+    async def fetchrow(self, *args: Any, **options: Any) -> Any:
+        with _counted():
+            return await super().fetchrow(*args, **options)
+
+    async def fetchval(self, *args: Any, **options: Any) -> Any:
+        with _counted():
+            return await super().fetchval(*args, **options)
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    work, begun = current_work(), time.perf_counter()
+    try:
+        yield
+    finally:
+        if work is not None:
+            work.statements += 1
+            work.database_seconds += time.perf_counter() - begun
+
+
+def use_database(app: Quart, settings: DataSettings) -> None:
+    """Give `app` a pool for its life. The start fails if the database can't be reached."""
+
+    @app.while_serving
+    async def pool() -> AsyncGenerator[None, None]:
+        async with asyncpg.create_pool(
+            settings.database_url,
+            min_size=settings.pool_min,
+            max_size=settings.pool_max,
+            connection_class=CountedConnection,
+            reset=_keep_session,
+            timeout=settings.pool_wait,
+            command_timeout=settings.statement_timeout,
+            server_settings={"application_name": app.name},
+        ) as pool:
+            app.extensions["database"] = pool
+            app.extensions["pool_wait"] = settings.pool_wait
+            app.extensions["checks"]["database"] = _answers(pool, settings.pool_wait)
+            _measure(pool, app.name)
+            yield
+
+
+async def _keep_session(_: object) -> None:
+    """No statement of ours changes its session, so a round trip to reset it would be wasted."""
+
+
+def _answers(pool: Any, wait: float) -> Any:
+    async def database_answers() -> None:
+        async with _acquired(pool, wait) as db:
+            await db.fetchval("SELECT 1")
+
+    return database_answers
+
+
+@asynccontextmanager
+async def _acquired(pool: Any, wait: float) -> AsyncIterator[Any]:
+    """A connection within `wait` seconds. Raises `Unavailable` when there is none, or it breaks."""
+    try:
+        async with pool.acquire(timeout=wait) as db:
+            yield db
+    except _UNREACHABLE as error:
+        if isinstance(error, ValueError):  # asyncpg: a parameter that the driver can't encode
+            raise
+        raise Unavailable("The database does not answer in time.") from error
+
+
+@asynccontextmanager
+async def connection() -> AsyncIterator[Connection]:
+    """A pooled connection for reads of one statement. Raises `Unavailable`."""
+    extensions = current_app.extensions
+    async with _acquired(extensions["database"], extensions["pool_wait"]) as db:
+        yield db
+
+
+@asynccontextmanager
+async def transaction() -> AsyncIterator[Connection]:
+    """A transaction on a pooled connection: commits at the end, rolls back on any exception.
+
+    Opened by the edge (route, subscriber, job) and by nothing below it. Raises `Unavailable`.
+    """
+    extensions = current_app.extensions
+    async with (
+        _acquired(extensions["database"], extensions["pool_wait"]) as db,
+        db.transaction(),
+    ):
+        yield db
+
+
+def _measure(pool: Any, service: str) -> None:
+    """Gauges of the pool, by the names of OpenTelemetry's database conventions."""
+
+    def count(_: CallbackOptions) -> list[Observation]:
+        idle, size = pool.get_idle_size(), pool.get_size()
+        name = {"db.client.connection.pool.name": service}
+        return [
+            Observation(idle, {**name, "db.client.connection.state": "idle"}),
+            Observation(size - idle, {**name, "db.client.connection.state": "used"}),
+        ]
+
+    def bound(_: CallbackOptions) -> list[Observation]:
+        return [Observation(pool.get_max_size(), {"db.client.connection.pool.name": service})]
+
+    meter = metrics.get_meter(__name__)
+    meter.create_observable_up_down_counter("db.client.connection.count", [count])
+    meter.create_observable_up_down_counter("db.client.connection.max", [bound])

@@ -1,0 +1,33 @@
+"""Facts that services publish: one module per publisher, additive change only.
+
+A subject is `<publisher>.<fact>.v<N>`. Anything but an added optional field is a `.v<N+1>` beside
+the old one. A golden sample per event, in `samples/`, must decode for ever.
+"""
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact in the past tense. `SUBJECT` is its NATS subject; `aggregate` what it happened to:
+    events of one aggregate are published, and take effect, in the order of their commits.
+    """
+
+    SUBJECT: ClassVar[str]
+
+    @property
+    def aggregate(self) -> str:
+        raise NotImplementedError
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """CloudEvents 1.0 attributes of one event: `position` is its number in its source's outbox."""
+
+    id: UUID
+    source: str
+    position: int
+    subject: str
+    occurred_at: datetime

@@ -1,0 +1,79 @@
+"""Plain-SQL migrations, applied in order under a lock, each in its own transaction."""
+
+import re
+from importlib.resources import files
+from typing import Any
+
+import asyncpg
+import msgspec
+
+_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_LOCK = 0x71756172  # any number that all runners of one database agree on
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """One numbered file of a package's `migrations` folder."""
+
+    origin: str
+    number: int
+    name: str
+    sql: str
+
+
+class DatabaseAhead(Exception):
+    """The database has migrations that this version of the code does not know."""
+
+
+def migrations(*packages: str) -> list[Migration]:
+    """The migrations of the packages, in order. Raises `ValueError` on a gap or a bad name."""
+    found: list[Migration] = []
+    for package in packages:
+        folder = files(package) / "migrations"
+        names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".sql"))
+        for expected, name in enumerate(names, start=1):
+            match = _NAME.fullmatch(name)
+            if match is None or int(match[1]) != expected:
+                raise ValueError(f"{package}: expected migration {expected:04}, found {name}")
+            found.append(Migration(package, expected, name, (folder / name).read_text()))
+    return found
+
+
+async def migrate(url: str, *packages: str) -> list[str]:
+    """Apply what is missing, and name it. Two runners at once apply each migration once.
+
+    Raises `DatabaseAhead` when the database is newer than the code.
+    """
+    db = await asyncpg.connect(url)
+    try:
+        await db.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        return await _apply(db, migrations(*packages))
+    finally:
+        await db.close()
+
+
+async def _apply(db: Any, known: list[Migration]) -> list[str]:
+    await db.execute(
+        """CREATE TABLE IF NOT EXISTS schema_migrations (
+             origin     text NOT NULL,
+             number     int NOT NULL,
+             name       text NOT NULL,
+             applied_at timestamptz NOT NULL DEFAULT now(),
+             PRIMARY KEY (origin, number))"""
+    )
+    rows = await db.fetch("SELECT origin, number, name FROM schema_migrations LIMIT 10000")
+    applied = {(row["origin"], row["number"]) for row in rows}
+    ahead = applied - {(step.origin, step.number) for step in known}
+    if ahead:
+        raise DatabaseAhead(f"The database is ahead of this version: {sorted(ahead)}")
+    missing = [step for step in known if (step.origin, step.number) not in applied]
+    for step in missing:
+        async with db.transaction():
+            await db.execute("SET LOCAL lock_timeout = '5s'")
+            await db.execute(step.sql)
+            await db.execute(
+                "INSERT INTO schema_migrations (origin, number, name) VALUES ($1, $2, $3)",
+                step.origin,
+                step.number,
+                step.name,
+            )
+    return [step.name for step in missing]

@@ -1,0 +1,121 @@
+"""A service's OpenAPI 3.1 document, from what its routes declare."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from quart import Quart
+from werkzeug.routing import Rule
+
+from shared.errors import PROBLEM_TYPE, Problem
+from shared.http import Operation, declared
+
+_REF = "#/components/schemas/{name}"
+_PARAMETER = re.compile(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>")
+_CONVERTERS: dict[str | None, dict[str, Any]] = {
+    None: {"type": "string"},
+    "string": {"type": "string"},
+    "int": {"type": "integer", "minimum": 0},
+    "uuid": {"type": "string", "format": "uuid"},
+}
+
+
+def document(app: Quart) -> dict[str, Any]:
+    """The document of `app`: its routes below /api, the schemas that they name, and security."""
+    rules = [rule for rule in app.url_map.iter_rules() if rule.rule.startswith("/api/")]
+    routes = [(rule, declared(app.view_functions[rule.endpoint])) for rule in rules]
+    types = [type_ for _, operation in routes for type_ in _types(operation)] + [Problem]
+    _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
+    paths: dict[str, Any] = {}
+    for rule, operation in routes:
+        path = _PARAMETER.sub(r"{\2}", rule.rule)
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            paths.setdefault(path, {})[method.lower()] = _operation(rule, operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"Quartet {app.name}", "version": "1"},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "Token": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "`Token …` or `Bearer …`",
+                }
+            },
+        },
+    }
+
+
+def _types(operation: Operation) -> list[Any]:
+    return [type_ for type_ in (operation.body, *operation.returns.values()) if type_ is not None]
+
+
+def _operation(rule: Rule, operation: Operation) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": [*_path_parameters(rule), *_query_parameters(operation.query)],
+        "responses": _responses(rule, operation),
+    }
+    if operation.body is not None:
+        said["requestBody"] = {"required": True, "content": _content(operation.body)}
+    if operation.access != "public":
+        optional: list[dict[str, Any]] = [{}] if operation.access == "optional" else []
+        said["security"] = [*optional, {"Token": []}]
+    return said
+
+
+def _responses(rule: Rule, operation: Operation) -> dict[str, Any]:
+    replies: dict[str, Any] = {
+        str(status): {"description": HTTPStatus(status).phrase}
+        | ({"content": _content(type_)} if type_ is not None else {})
+        for status, type_ in operation.returns.items()
+    }
+    refusals = {400, 422, 503}
+    if operation.access != "public":
+        refusals.add(401)
+    if operation.body is not None:
+        refusals |= {413, 415}
+    if rule.arguments:
+        refusals.add(404)
+    if rule.arguments and operation.access == "required":
+        refusals.add(403)
+    for status in sorted(refusals - operation.returns.keys()):
+        replies[str(status)] = _problem(status)
+    return replies
+
+
+def _problem(status: int) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(name="Problem")}
+    return {
+        "description": HTTPStatus(status).phrase,
+        "content": {PROBLEM_TYPE: {"schema": schema}},
+    }
+
+
+def _content(type_: Any) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([type_], ref_template=_REF)
+    return {"application/json": {"schema": schema}}
+
+
+def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": _CONVERTERS[converter or None]}
+        for converter, name in _PARAMETER.findall(rule.rule)
+    ]
+
+
+def _query_parameters(type_: Any) -> list[dict[str, Any]]:
+    if type_ is None:
+        return []
+    (reference,), schemas = msgspec.json.schema_components([type_], ref_template=_REF)
+    schema = schemas[reference["$ref"].rsplit("/", 1)[1]]
+    return [
+        {"name": name, "in": "query", "required": name in schema["required"], "schema": property_}
+        for name, property_ in schema["properties"].items()
+    ]

@@ -1,0 +1,222 @@
+"""What every service is: error rendering, access rules, health, tracing and an access log.
+
+`create_service` is all that a service's factory needs to call before it names its own resources.
+"""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from quart import Quart, Response, current_app, request
+from quart.sessions import NullSession, SessionInterface
+from werkzeug.exceptions import HTTPException
+
+from shared import errors, position
+from shared.auth import identify
+from shared.context import begin_work, current_work, trace_id
+from shared.errors import AppError
+from shared.http import check_target, declared, operation, reply
+from shared.openapi import document
+from shared.settings import ServiceSettings
+
+TRACE = "Quartet-Trace"
+_OBSERVED = "healthz,readyz,metrics"
+_log = structlog.get_logger()
+_BY_STATUS = {
+    400: errors.BadRequest,
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    413: errors.TooLarge,
+    415: errors.UnsupportedMediaType,
+}
+
+
+class NoSession(SessionInterface):
+    """Services keep no cookie session; opening one for each request would cost time."""
+
+    async def open_session(self, app: Any, request: Any) -> NullSession:
+        return NullSession()
+
+    async def save_session(self, app: Any, session: Any, response: Any) -> None:
+        return None
+
+
+def create_service(name: str, settings: ServiceSettings) -> Quart:
+    """A Quart app with everything that services share. Resources register themselves on it by
+    `use_…` functions, and keep themselves in `app.extensions`.
+    """
+    app = Quart(name, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
+    app.session_interface = NoSession()  # type: ignore[assignment]  # typed as the default
+    app.extensions |= {"checks": {}, "soft_checks": {}, "settings": settings, "draining": False}
+    app.register_error_handler(Exception, _render)
+    app.before_request(_admit)
+    app.after_request(_position)
+    _add_routes(app)
+    app.asgi_app = OpenTelemetryMiddleware(  # type: ignore[assignment]  # ASGI, typed apart
+        AccessLog(app.asgi_app), excluded_urls=_OBSERVED, exclude_spans=["receive", "send"]
+    )
+    return app
+
+
+async def _admit() -> None:
+    """Refuse what can't be served, find out who calls, and wait for what the caller has seen."""
+    check_target(request.scope.get("raw_path", b""), request.query_string)
+    rule = request.url_rule
+    if rule is None:
+        return
+    span, work = trace.get_current_span(), current_work()
+    if work is not None:
+        work.route = rule.rule
+    if span.is_recording():
+        span.update_name(f"{request.method} {rule.rule}")
+        span.set_attribute("http.route", rule.rule)
+    access = declared(current_app.view_functions[rule.endpoint]).access
+    if access != "public":
+        verifier = current_app.extensions["verifier"]
+        await identify(verifier, required=access == "required")
+    await _catch_up()
+
+
+async def _catch_up() -> None:
+    """Wait until the projection holds what the caller has seen; give up after a moment, since a
+    late answer is better than none.
+    """
+    header = request.headers.get(position.AFTER)
+    applied = current_app.extensions.get("applied")
+    if not header or applied is None:
+        return
+    for source, number in position.parse(header).items():
+        if source in current_app.extensions["publishers"]:
+            await applied.wait_for(source, number)
+
+
+async def _position(response: Response) -> Response:
+    work = current_work()
+    if work is not None and work.position is not None and response.status_code < 400:
+        response.headers[position.POSITION] = f"{current_app.name}={work.position}"
+    return response
+
+
+async def _render(error: Exception) -> Response:
+    """Every failure as a problem document; what we did not foresee says nothing of itself."""
+    known = error if isinstance(error, AppError) else _translated(error)
+    if known is None:
+        _log.exception("unexpected error", route=getattr(current_work(), "route", ""))
+        known = AppError("The request could not be completed.")
+    response = Response(errors.problem(known, trace_id()), status=known.status)
+    response.headers.update(errors.headers(known))
+    if isinstance(error, HTTPException) and getattr(error, "valid_methods", None):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # type: ignore[attr-defined]
+    return response
+
+
+def _translated(error: Exception) -> AppError | None:
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
+        return _BY_STATUS.get(error.code, errors.BadRequest)()
+    return None
+
+
+class AccessLog:
+    """Pure ASGI: counts what a request costs, names its trace, and writes one line."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        work, begun = begin_work(), time.perf_counter()
+        status, size, trace_header = 0, 0, (TRACE.lower().encode(), trace_id().encode())
+
+        async def observed(message: Any) -> None:
+            nonlocal status, size
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], trace_header]}
+            else:
+                size += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        finally:
+            if scope["path"] not in ("/healthz", "/readyz", "/metrics"):
+                _log.info(
+                    "request",
+                    method=scope["method"],
+                    route=work.route,
+                    status=status,
+                    bytes=size,
+                    ms=round((time.perf_counter() - begun) * 1000, 2),
+                    db_ms=round(work.database_seconds * 1000, 2),
+                    db_n=work.statements,
+                    account=str(work.account) if work.account else None,
+                )
+
+
+@operation("Health", "The process lives", access="public", tag="Operations", returns={200: None})
+async def healthz() -> Response:
+    return reply({"status": "ok"})
+
+
+@operation("Ready", "The service can serve", access="public", tag="Operations", returns={200: None})
+async def readyz() -> Response:
+    """503 while draining, or while something is away that every route needs; what only some need
+    is named as well, and does not count.
+    """
+    hard = await _run_checks(current_app.extensions["checks"])
+    soft = await _run_checks(current_app.extensions["soft_checks"])
+    ready = not current_app.extensions["draining"] and all(said == "ok" for said in hard.values())
+    return reply(
+        {"status": "ready" if ready else "unready", "checks": hard | soft}, 200 if ready else 503
+    )
+
+
+async def _run_checks(checks: dict[str, Callable[[], Awaitable[None]]]) -> dict[str, str]:
+    async def run(check: Callable[[], Awaitable[None]]) -> str:
+        try:
+            await asyncio.wait_for(check(), 1)
+        except Exception as error:
+            return str(error) or type(error).__name__
+        return "ok"
+
+    said = await asyncio.gather(*(run(check) for check in checks.values()))
+    return dict(zip(checks, said, strict=True))
+
+
+@operation("Metrics", "Prometheus metrics", access="public", tag="Operations", returns={200: None})
+async def metrics() -> Response:
+    return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+@operation(
+    "OpenAPI",
+    "This service's OpenAPI document",
+    access="public",
+    tag="Operations",
+    returns={200: None},
+)
+async def openapi() -> Response:
+    return reply(document(current_app))
+
+
+def _add_routes(app: Quart) -> None:
+    for view in (healthz, readyz, metrics):
+        app.add_url_rule(f"/{view.__name__}", view.__name__, view, methods=["GET"])
+    app.add_url_rule("/openapi.json", "openapi", openapi, methods=["GET"])
+
+
+def undeclared(app: Quart) -> list[str]:
+    """The routes that declare no access; a test holds this empty."""
+    return [
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if not hasattr(inspect.unwrap(app.view_functions[rule.endpoint]), "__operation__")
+    ]

@@ -1,0 +1,133 @@
+"""OpenTelemetry and JSON log lines, set up once a process."""
+
+import logging
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+import structlog
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+FLUSH_SECONDS = 3.0
+_SECRET = ("password", "token", "secret", "authorization", "cookie", "email", "key")
+
+
+def start_telemetry(service: str, log_level: str = "info") -> None:
+    """Log, trace and measure as `service`, by the OTEL_* variables of the specification.
+
+    Call it after any fork: the exporters run in threads of their own.
+    """
+    start_logging(service, log_level)
+    resource = Resource.create({"service.name": service, "service.namespace": "quartet"})
+    tracing = TracerProvider(resource=resource)
+    readers: list[Any] = [PrometheusMetricReader()]
+    if _exports("TRACES"):
+        tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=FLUSH_SECONDS)))
+    if _exports("METRICS"):
+        exporter = OTLPMetricExporter(timeout=FLUSH_SECONDS)
+        readers.append(PeriodicExportingMetricReader(exporter))
+    trace.set_tracer_provider(tracing)
+    metrics.set_meter_provider(MeterProvider(readers, resource=resource))
+    AsyncPGInstrumentor().instrument()  # type: ignore[no-untyped-call]
+    AioHttpClientInstrumentor().instrument()
+
+
+def _exports(signal: str) -> bool:
+    environ = os.environ  # noqa: TID251  (OTEL_* belong to the specification, not to a service)
+    disabled = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return not disabled and environ.get(f"OTEL_{signal}_EXPORTER", "otlp") == "otlp"
+
+
+def stop_telemetry() -> None:
+    """Send what is left, for at most `FLUSH_SECONDS`: a collector that is away must not hold us."""
+    providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
+    ends = [
+        threading.Thread(target=provider.shutdown, daemon=True)
+        for provider in providers
+        if isinstance(provider, TracerProvider | MeterProvider)
+    ]
+    for end in ends:
+        end.start()
+    deadline = time.monotonic() + FLUSH_SECONDS
+    for end in ends:
+        end.join(max(0.0, deadline - time.monotonic()))
+
+
+def start_logging(service: str, log_level: str) -> None:
+    """One JSON object a line on standard output, from our code and from libraries alike."""
+
+    def add_service(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        return {"service": service, **event}
+
+    shared: list[Any] = [
+        add_service,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace,
+        _redact,
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelName(log_level.upper())
+        ),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(OnceAMinute())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+class OnceAMinute(logging.Filter):
+    """Lets a library complain of one thing once a minute: a dead collector is no flood."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        place, now = (record.pathname, record.lineno), time.monotonic()
+        if now < self._next.get(place, 0.0):
+            return False
+        self._next[place] = now + 60.0
+        if record.name.startswith("opentelemetry"):
+            record.exc_info = record.exc_text = None  # the reason is in the message already
+        return True
+
+
+def _add_trace(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event["trace_id"] = format(span.trace_id, "032x")
+        event["span_id"] = format(span.span_id, "016x")
+    return event
+
+
+def _redact(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    for name in event:
+        if any(secret in name.lower() for secret in _SECRET):
+            event[name] = "[redacted]"
+    return event
