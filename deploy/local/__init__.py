@@ -1,1 +1,1 @@
-"""The suite on one machine: real servers from wheels, the four services, and what keeps them running."""
+"""The suite on one machine: real servers from wheels, the services, and what keeps them up."""

@@ -7,7 +7,7 @@ LIMIT = 16_000_000  # bytes; one older file of that size is kept beside it
 
 
 def open_log(path: Path) -> int:
-    """A descriptor for a child to write to; it outlives the supervisor, and no pipe can fill or break."""
+    """A descriptor for a child to write to: no pipe that can fill, or break with the supervisor."""
     bound(path)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 

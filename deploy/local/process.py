@@ -1,6 +1,7 @@
 """One supervised process: started, watched until ready, restarted when it dies, stopped in time."""
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local import logs, records
-from deploy.local.errors import ChildFailed
+from deploy.local.errors import CannotStart, ChildFailed
 from deploy.local.state import State
 
 BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h: to start again would not help
@@ -26,7 +27,7 @@ Say = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Something that answers: `url` is for people and holds no secret; `probe` is true once it serves."""
+    """Something that answers; `url` holds no secret, `probe` is true once it serves."""
 
     name: str
     url: str
@@ -35,7 +36,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Identity:
-    """Another system user to run as; `prefix` is the command that gives what the user needs besides."""
+    """Another system user to run as; a `prefix` command, where there is one, does the change."""
 
     uid: int
     gid: int
@@ -92,15 +93,19 @@ class Child:
         self._keeper = asyncio.create_task(self._keep_running(), name=f"keep {self.name}")
 
     async def ready(self, within: float) -> None:
-        """Wait until it serves. Raises `ChildFailed` when it keeps dying or takes over `within` seconds."""
+        """Wait until it serves; `ChildFailed` when it keeps dying or takes over `within` s."""
+        assert self._keeper is not None, "start comes first"
         waits = [asyncio.create_task(e.wait()) for e in (self._ready, self._failed)]
         try:
-            await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            ends = [self._keeper, *waits]
+            await asyncio.wait(ends, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
         if self._ready.is_set():
             return
+        if self._keeper.done():
+            self._keeper.result()
         reason = f"was not ready within {within:g} s"
         if self._exit_code is not None:
             reason = f"ended before it was ready ({how_ended(self._exit_code)})"
@@ -125,7 +130,7 @@ class Child:
         self._keeper = None
 
     def kill(self) -> None:
-        """End it at once, with no chance to clean up; it is started again unless it was being stopped."""
+        """End it at once, with no chance to clean up; it is started again."""
         if self.pid is not None:
             records.signal_group(self.pid, signal.SIGKILL)
 
@@ -136,7 +141,7 @@ class Child:
 
     async def _keep_running(self) -> None:
         pauses = _pauses()
-        while not self._stopping:
+        while True:
             began = time.monotonic()
             code = await self._run()
             if self._stopping:
@@ -146,7 +151,9 @@ class Child:
             pause = next(pauses)
             self.restarts += 1
             self.say(self.name, f"ended ({how_ended(code)}); it starts again in {pause:g} s")
-            if not self._was_ready and (code == BAD_SETTINGS or self.restarts >= TRIES_BEFORE_READY):
+            if not self._was_ready and (
+                code == BAD_SETTINGS or self.restarts >= TRIES_BEFORE_READY
+            ):
                 self._failed.set()
             await asyncio.sleep(pause)
 
@@ -158,19 +165,22 @@ class Child:
         process = await self._spawn()
         watch = asyncio.create_task(self._watch(), name=f"watch {self.name}")
         try:
-            code = await process.wait()
+            stop_signal = self.program.stop_signal
+            await asyncio.to_thread(records.record, self.state, self.name, process.pid, stop_signal)
+            self._exit_code = await process.wait()
         finally:
             watch.cancel()
             self._ready.clear()
-        # What it had started must not hold its port, or its data, when it comes again.
-        records.signal_group(process.pid, signal.SIGKILL)
+            self.pid = None
+            # What it had started must not hold its port, or its data, when it comes again.
+            records.signal_group(process.pid, signal.SIGKILL)
         await asyncio.to_thread(records.forget, self.state, self.name)
-        self.pid, self._exit_code = None, code
-        return code
+        return self._exit_code
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         program, identity = self.program, self.program.identity
-        prefix = identity.prefix if identity and identity.prefix else end_with_parent(program)
+        change = identity is not None and not identity.prefix
+        prefix = (identity.prefix if identity else ()) or end_with_parent(program)
         output = await asyncio.to_thread(logs.open_log, self.log)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -182,18 +192,20 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                **_run_as(identity),
+                user=identity.uid if identity and change else None,
+                group=identity.gid if identity and change else None,
+                extra_groups=[] if change else None,
             )
         finally:
             os.close(output)
         self.pid = process.pid
-        stop_signal = program.stop_signal
-        await asyncio.to_thread(records.record, self.state, self.name, process.pid, stop_signal)
         return process
 
     async def _watch(self) -> None:
         began = time.monotonic()
-        while not await is_up(self.program.endpoint):
+        while True:
+            if await is_up(self.program.endpoint):
+                break
             await asyncio.sleep(0.03)
         again = self._was_ready
         self.ready_ms = round((time.monotonic() - began) * 1000)
@@ -216,16 +228,18 @@ def how_ended(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
+def package(name: str) -> Path:
+    """The folder of an installed package, found without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise CannotStart(f"The package {name} is not installed: run `make setup`.")
+    return Path(spec.origin).parent
+
+
 def end_with_parent(program: Program) -> tuple[str, ...]:
-    """A prefix by which the kernel ends the program when its supervisor is killed, where there is one."""
+    """A prefix by which the kernel ends the program when its supervisor dies; Linux has it."""
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
     return (setpriv, "--pdeathsig", program.stop_signal.name.removeprefix("SIG")) if setpriv else ()
-
-
-def _run_as(identity: Identity | None) -> dict[str, int | list[int]]:
-    if identity is None or identity.prefix:
-        return {}
-    return {"user": identity.uid, "group": identity.gid, "extra_groups": []}
 
 
 def _pauses() -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""Which processes are ours, on record in the state folder, so that none outlives its supervisor for long."""
+"""Which processes are ours, on record in the state folder: none outlives its supervisor long."""
 
 import asyncio
 import json
@@ -44,13 +44,15 @@ def living(state: State) -> Iterator[Record]:
 
 
 async def end_orphans(state: State, grace: float = 5.0) -> list[str]:
-    """End what a killed supervisor left running; gives the names. Only for the holder of the lock."""
+    """End what a killed supervisor left running, under the lock; gives the names."""
     orphans = list(living(state))
     for orphan in orphans:
         signal_group(orphan.pid, orphan.stop_signal)
     with suppress(TimeoutError):
         async with asyncio.timeout(grace):
-            while list(living(state)):
+            while True:
+                if not list(living(state)):
+                    break
                 await asyncio.sleep(0.05)
     for orphan in living(state):
         signal_group(orphan.pid, signal.SIGKILL)
@@ -70,7 +72,7 @@ def signal_group(pid: int, number: int) -> None:
 
 
 def started(pid: int) -> str | None:
-    """When the process began, in words that no other process of that number shares; None when it is gone."""
+    """When the process began, as no other process of that number did; None when it is gone."""
     return _started_linux(pid) if sys.platform == "linux" else _started_ps(pid)
 
 
@@ -79,7 +81,7 @@ def _started_linux(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # Field 22 counts ticks since boot: only with the boot's id does it name one moment (proc_pid_stat(5)).
+    # Field 22 counts ticks since boot: it takes the boot's id to name a moment (proc_pid_stat(5)).
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"
 

@@ -29,7 +29,7 @@ class State:
         self._lock: int | None = None
 
     def make(self) -> None:
-        """Create the folders. Others may pass through the outer one: under root, PostgreSQL is an other."""
+        """Create the folders; others may pass the outer one, as PostgreSQL must under root."""
         self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
         for folder in (self.logs, self.traces, self.run):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -71,8 +71,8 @@ class State:
         free = shutil.disk_usage(self.path).free // 1_000_000
         if free < megabytes:
             raise CannotStart(
-                f"Only {free} MB are free on the disk of {self.path}, and the stack wants {megabytes} MB: "
-                "free some space, or set QUARTET_STATE to a folder on another disk."
+                f"Only {free} MB are free on the disk of {self.path}, and the stack wants "
+                f"{megabytes} MB: free some, or set QUARTET_STATE to a folder on another disk."
             )
 
     def port(self, name: str) -> int:

