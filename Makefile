@@ -1,0 +1,97 @@
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+UV := .venv/uv/bin/uv
+INSTALLED := .venv/.installed
+LOCK := --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11
+
+##@ Begin
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): requirements/dev.lock requirements/uv.lock deploy/local/setup.sh
+	@deploy/local/setup.sh >&2
+
+.PHONY: setup
+setup: $(INSTALLED) ## Make .venv and install the locked packages (PYTHON=python3.12)
+	@echo "Everything is installed: go on with 'make up'"
+
+##@ Run
+
+.PHONY: up
+up: $(INSTALLED) ## Start all in the foreground, with logs; Ctrl-C stops all (SERVER=granian)
+	@$(PY) -m deploy.local up
+
+.PHONY: dev
+dev: $(INSTALLED) ## The same, and a service starts again when its code changes
+	@$(PY) -m deploy.local up --reload
+
+.PHONY: start
+start: $(INSTALLED) ## Start all in the background; returns when all is ready
+	@$(PY) -m deploy.local start
+
+.PHONY: stop
+stop: $(INSTALLED) ## Stop what runs in the background
+	@$(PY) -m deploy.local stop
+
+.PHONY: status
+status: $(INSTALLED) ## Show what runs, and whether it is ready (JSON=1)
+	@$(PY) -m deploy.local status
+
+.PHONY: logs
+logs: $(INSTALLED) ## Follow the logs (SERVICE=users, FOLLOW=0)
+	@$(PY) -m deploy.local logs
+
+.PHONY: seed
+seed: $(INSTALLED) ## Fill the community with people and articles (USERS=1000 ARTICLES=10000)
+	@$(PY) -m deploy.local seed
+
+.PHONY: migrate
+migrate: $(INSTALLED) ## Migrate the databases of the running stack
+	@$(PY) -m deploy.local migrate
+
+##@ Check
+
+.PHONY: check
+check: format-check lint types imports rules test ## Everything that must hold before a change lands
+
+.PHONY: test
+test: $(INSTALLED) ## Run every test (ARGS="-k register services/users")
+	@$(PY) -m pytest $(ARGS)
+
+.PHONY: rules
+rules: $(INSTALLED) ## Test the rules across the repository
+	@$(PY) -m pytest tests/rules
+
+.PHONY: format
+format: $(INSTALLED) ## Format the code
+	@$(PY) -m ruff format
+
+.PHONY: format-check
+format-check: $(INSTALLED)
+	@$(PY) -m ruff format --check
+
+.PHONY: lint
+lint: $(INSTALLED) ## Lint the code
+	@$(PY) -m ruff check
+
+.PHONY: types
+types: $(INSTALLED) ## Check the types, strictly
+	@$(PY) -m mypy
+
+.PHONY: imports
+imports: $(INSTALLED) ## Check who imports whom
+	@.venv/bin/lint-imports
+
+##@ Maintain
+
+.PHONY: upgrade
+upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows
+	@$(UV) pip compile --upgrade $(LOCK) --extra dev --extra users --extra local pyproject.toml -o requirements/dev.lock >/dev/null
+	@echo uv | $(UV) pip compile --upgrade --no-header $(LOCK) - -o requirements/uv.lock >/dev/null
+
+.PHONY: clean
+clean: ## Remove .venv and caches; data and logs in .quartet stay
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
