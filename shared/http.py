@@ -18,6 +18,8 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 Timestamp = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 _encode = msgspec.json.Encoder().encode
+LONGEST_ARGUMENT = 255
+LARGEST_INTEGER = 2**63 - 1  # PostgreSQL's bigint
 _JSON_TYPES = frozenset({"application/json", ""})
 
 
@@ -130,6 +132,17 @@ def check_target(raw_path: bytes, query_string: bytes) -> None:
             raise BadRequest("The request target is not valid UTF-8.") from error
         if "\0" in text:
             raise BadRequest("The request target holds a NUL character.")
+
+
+def check_argument(name: str, value: object) -> None:
+    """Refuse a path argument that can name nothing of ours. Raises `Invalid`."""
+    if isinstance(value, str) and len(value) > LONGEST_ARGUMENT:
+        fault = f"is too long (maximum is {LONGEST_ARGUMENT} characters)"
+    elif isinstance(value, int) and value > LARGEST_INTEGER:
+        fault = "is out of range"
+    else:
+        return
+    raise Invalid("A path argument is not valid.", errors={name: [fault]})
 
 
 def _refuse_unstorable(value: object, field: str = "body") -> None:

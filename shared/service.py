@@ -21,7 +21,7 @@ from shared import errors, position
 from shared.auth import identify
 from shared.context import begin_work, current_work, trace_id
 from shared.errors import AppError
-from shared.http import check_target, declared, operation, reply
+from shared.http import check_argument, check_target, declared, operation, reply
 from shared.openapi import document
 from shared.settings import ServiceSettings
 
@@ -81,6 +81,8 @@ async def _admit() -> None:
     if access != "public":
         verifier = current_app.extensions["verifier"]
         await identify(verifier, required=access == "required")
+    for name, value in (request.view_args or {}).items():
+        check_argument(name, value)
     await _catch_up()
 
 

@@ -1,0 +1,36 @@
+"""One trace across HTTP, SQL, the outbox and NATS, asserted from what the collector received."""
+
+from typing import Any
+
+from deploy.local.stack import Stack
+from shared.testing import until
+from tests.e2e.client import Client
+
+
+async def test_one_trace_holds_spans_of_all_four_services(client: Client, stack: Stack) -> None:
+    author = await client.register("author")
+    reader = await client.register()
+    followed = await reader.send("POST", f"/api/profiles/{author.username}/follow")
+    trace = followed.headers["Quartet-Trace"]
+
+    async def complete() -> list[Any] | None:
+        spans = [span for span in stack.spans() if span.trace_id == trace]
+        services = {span.service for span in spans}
+        return spans if services == {"gateway", "users", "content", "notifications"} else None
+
+    spans = await until(complete, seconds=30, what="a trace through four services")
+    names = {(span.service, span.name) for span in spans}
+    assert ("users", "publish users.followed.v1") in names
+    assert ("content", "process users.followed.v1") in names
+    assert ("notifications", "process users.followed.v1") in names
+    assert ("users", "INSERT") in names or ("users", "WITH") in names
+    assert ("notifications", "INSERT") in names
+
+
+async def test_a_given_traceparent_is_honoured(client: Client) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    parent = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    reply = await client.send("GET", "/api/tags", headers=parent)
+    assert reply.headers["Quartet-Trace"] == trace
+    refused = await client.send("GET", "/api/user", headers=parent)
+    assert refused.body["trace_id"] == trace
