@@ -101,14 +101,28 @@ async def body(type_: type[T]) -> T:
 def decode(data: bytes, type_: type[T]) -> T:
     """JSON bytes as `type_`. Raises `BadRequest` or `Invalid`."""
     try:
-        value = msgspec.json.decode(data, type=type_)
-        if b"\\u" in data:
-            _refuse_unstorable(msgspec.json.decode(data))
-    except msgspec.ValidationError as error:
-        raise Invalid("A field is not valid.", errors=_faults(data, type_, error)) from error
+        return _decoded(data, type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest("The body is not well-formed JSON.") from error
+        raise BadRequest(
+            "The body is not well-formed JSON.", errors={"body": [_malformation(error)]}
+        ) from error
+
+
+def _decoded(data: bytes, type_: type[T]) -> T:
+    try:
+        value = msgspec.json.decode(data, type=type_)
+    except msgspec.ValidationError as error:
+        # Decodes again, all of it: what comes after the first fault may be no JSON.
+        raise Invalid("A field is not valid.", errors=_faults(data, type_, error)) from error
+    if b"\\u" in data:
+        _refuse_unstorable(msgspec.json.decode(data))
     return value
+
+
+def _malformation(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    return "is not valid UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def query(type_: type[T]) -> T:
