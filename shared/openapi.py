@@ -71,11 +71,7 @@ def _operation(rule: Rule, operation: Operation) -> dict[str, Any]:
 
 
 def _responses(rule: Rule, operation: Operation) -> dict[str, Any]:
-    replies: dict[str, Any] = {
-        str(status): {"description": HTTPStatus(status).phrase}
-        | ({"content": _content(type_)} if type_ is not None else {})
-        for status, type_ in operation.returns.items()
-    }
+    replies = {str(status): _reply(status, type_) for status, type_ in operation.returns.items()}
     refusals = {400, 422, 503}
     if operation.access != "public":
         refusals.add(401)
@@ -88,6 +84,13 @@ def _responses(rule: Rule, operation: Operation) -> dict[str, Any]:
     for status in sorted(refusals - operation.returns.keys()):
         replies[str(status)] = _problem(status)
     return replies
+
+
+def _reply(status: int, type_: Any) -> dict[str, Any]:
+    if type_ is Problem:
+        return _problem(status)
+    described: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    return described if type_ is None else described | {"content": _content(type_)}
 
 
 def _problem(status: int) -> dict[str, Any]:
