@@ -35,10 +35,19 @@ def main(
     command = (sys.argv[1:] if arguments is None else list(arguments)) or ["serve"]
     start_logging(name, "info")
     try:
-        settings = load(settings_type, name)
+        return _obey(command, name, load(settings_type, name), create_app, packages)
     except SettingsError as error:
         _log.error("settings can't be used", faults=error.faults)
         return EX_CONFIG
+
+
+def _obey(
+    command: list[str],
+    name: str,
+    settings: S,
+    create_app: Callable[[S], Any],
+    packages: Sequence[str],
+) -> int:
     if command == ["migrate"] and isinstance(settings, DataSettings):
         applied = asyncio.run(migrate(settings.database_url, *packages))
         _log.info("migrated", applied=applied)
