@@ -70,6 +70,9 @@ def _counted() -> Iterator[None]:
     work, begun = current_work(), time.perf_counter()
     try:
         yield
+    except asyncpg.PostgresError as error:
+        error.detail = None  # quotes the row, which no log may hold
+        raise
     finally:
         if work is not None:
             work.statements += 1

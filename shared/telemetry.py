@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 FLUSH_SECONDS = 3.0
+_UNSAID = {"record_exception": False, "set_status_on_exception": False}
 _SECRET = ("password", "token", "secret", "authorization", "cookie", "email", "key")
 
 
@@ -40,8 +41,31 @@ def start_telemetry(service: str, log_level: str = "info") -> None:
         readers.append(PeriodicExportingMetricReader(exporter))
     trace.set_tracer_provider(tracing)
     metrics.set_meter_provider(MeterProvider(readers, resource=resource))
-    AsyncPGInstrumentor().instrument()  # type: ignore[no-untyped-call]
+    AsyncPGInstrumentor().instrument(tracer_provider=_Discreet(tracing))  # type: ignore[no-untyped-call]
     AioHttpClientInstrumentor().instrument()
+
+
+class _Discreet(trace.TracerProvider):
+    """Its spans tell that they failed and not why: PostgreSQL quotes rows in its errors, mail
+    addresses among them.
+    """
+
+    def __init__(self, provider: trace.TracerProvider) -> None:
+        self._provider = provider
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+        return _DiscreetTracer(self._provider.get_tracer(*args, **kwargs))
+
+
+class _DiscreetTracer(trace.Tracer):
+    def __init__(self, tracer: trace.Tracer) -> None:
+        self._tracer = tracer
+
+    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
+        return self._tracer.start_span(*args, **kwargs | _UNSAID)
+
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
+        return self._tracer.start_as_current_span(*args, **kwargs | _UNSAID)
 
 
 def _exports(signal: str) -> bool:
