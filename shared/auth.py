@@ -20,6 +20,7 @@ from shared.errors import Unauthorized, Unavailable
 
 ALGORITHM = "EdDSA"
 ISSUER = "quartet"
+CLOCK_SKEW = 5.0  # seconds that two machines' clocks may differ
 _REMEMBERED = 10_000
 _SCHEMES = frozenset({"token", "bearer"})
 _log = structlog.get_logger()
@@ -64,6 +65,7 @@ class Verifier:
                 key,
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
+                leeway=CLOCK_SKEW,
                 options={"require": ["exp", "iat", "sub", "iss"]},
             )
             return Caller(UUID(claims["sub"]), token), float(claims["exp"])
@@ -89,7 +91,10 @@ class Verifier:
             if time.monotonic() - self._fetched_at < 1.0:
                 return
             with suppress(aiohttp.ClientError, OSError, ValueError, jwt.PyJWTError):
-                self._keys = await fetch_keys(self._url)
+                keys = await fetch_keys(self._url)
+                if keys != self._keys:
+                    self._known.clear()  # a token of a key that was withdrawn proves nothing
+                self._keys = keys
             self._fetched_at = time.monotonic()
 
     async def check(self) -> None:
