@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from deploy.local.errors import CannotStart
-from deploy.local.process import Identity
+from deploy.local.program import Identity
 
 # Bits of the effective set in /proc/self/status (capabilities(7)): the smaller power comes first.
 CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}

@@ -1,6 +1,8 @@
 """Log files: one a process, bounded, appended to by the process itself."""
 
+import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 LIMIT = 16_000_000  # bytes; one older file of that size is kept beside it
@@ -24,6 +26,14 @@ def bound(path: Path, limit: int = LIMIT) -> None:
         return
     path.with_suffix(".log.1").write_bytes(path.read_bytes())
     os.truncate(path, 0)
+
+
+def append(path: Path, service: str, event: str) -> None:
+    """Write a line of our own, in the form that the services use."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line = {"service": service, "event": event, "level": "info", "timestamp": now}
+    with path.open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
 
 
 def tail(path: Path, lines: int = 20) -> str:

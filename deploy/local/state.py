@@ -30,15 +30,26 @@ class State:
 
     def make(self) -> None:
         """Create the folders; others may pass the outer one, as PostgreSQL must under root."""
-        self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for folder in (self.logs, self.traces, self.run):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
+            for folder in (self.logs, self.traces, self.run):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise CannotStart(
+                f"The folder {self.path} cannot be made or used ({error.strerror}): "
+                "set QUARTET_STATE to another."
+            ) from None
 
     def lock(self) -> None:
         """Hold the folder until `unlock` or the end of this process.
 
         Raises `CannotStart` when another stack runs in it."""
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError:
+            raise CannotStart(
+                f"The folder {self.path} belongs to another user: set QUARTET_STATE to another."
+            ) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from deploy.local.postgres import without_secret
+from deploy.local.endpoint import without_secret
 from deploy.local.servers import Elsewhere, Servers
 from deploy.local.tests.conftest import Eventually
 from deploy.local.traces import Span, received_spans
@@ -112,7 +112,7 @@ async def test_a_killed_server_comes_back_on_its_port(
     before = child.restarts
     child.kill()
     await eventually(lambda: child.restarts > before and child.is_ready)
-    assert await child.program.endpoint.probe()
+    assert await child.endpoint.is_ready()
 
 
 async def test_servers_elsewhere_are_used_and_not_started(servers: Servers, tmp_path: Path) -> None:

@@ -1,0 +1,165 @@
+"""The commands of the local stack; `make` calls them."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from deploy.local import background, foreground, suite
+from deploy.local.background import go_silent
+from deploy.local.console import Console, table
+from deploy.local.errors import CannotStart, ChildFailed
+from deploy.local.follow import Follower, follow, show_new
+from deploy.local.program import run_to_end
+from deploy.local.servers import Elsewhere
+from deploy.local.stack import MIGRATED_WITHIN, Stack
+from deploy.local.state import State
+
+state_option = click.option(
+    "--state",
+    envvar="QUARTET_STATE",
+    default=".quartet",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of data, logs and secrets.",
+)
+
+
+class OneSentence(click.Group):
+    """Ends a command that cannot go on with one sentence and exit code 1."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except ChildFailed as error:
+            click.echo(error.output, err=True)
+            reason: CannotStart = error
+        except CannotStart as error:
+            reason = error
+        click.echo(str(reason), err=True)
+        sys.exit(1)
+
+
+@click.group(cls=OneSentence)
+@click.option("--no-color", envvar="NO_COLOR", hidden=True, default="")
+@click.pass_context
+def main(context: click.Context, no_color: str) -> None:
+    """Quartet on this machine: real servers, and the four services."""
+    context.obj = Console(no_color=bool(no_color))
+
+
+@main.command()
+@state_option
+@click.option("--port", envvar="QUARTET_PORT", default=8000, type=click.IntRange(1, 65_535))
+@click.option("--postgres-url", envvar="QUARTET_POSTGRES_URL", help="As an administrator.")
+@click.option("--nats-url", envvar="QUARTET_NATS_URL")
+@click.option("--redis-url", envvar="QUARTET_REDIS_URL")
+@click.option("--otlp-endpoint", envvar="OTEL_EXPORTER_OTLP_ENDPOINT")
+@click.option("--server", envvar="SERVER", type=click.Choice(["hypercorn", "granian"]))
+@click.option("--free-megabytes", envvar="QUARTET_FREE_MEGABYTES", default=500)
+@click.option("--reload", "with_reload", is_flag=True, help="Restart a service on a change.")
+@click.option("--tell", type=int, hidden=True)
+@click.pass_obj
+def up(
+    console: Console,
+    state: Path,
+    port: int,
+    postgres_url: str | None,
+    nats_url: str | None,
+    redis_url: str | None,
+    otlp_endpoint: str | None,
+    server: str | None,
+    free_megabytes: int,
+    with_reload: bool,
+    tell: int | None,
+) -> None:
+    """Start all, and stay in the foreground with the services' logs."""
+    stack = Stack(
+        state,
+        port=port,
+        elsewhere=Elsewhere(postgres_url, nats_url, redis_url, otlp_endpoint),
+        told={"QUARTET_SERVER": server} if server else {},
+        free_megabytes=free_megabytes,
+        say=console.say,
+    )
+
+    def on_ready() -> None:
+        if tell is not None:
+            go_silent(stack.state, tell)()
+
+    asyncio.run(
+        foreground.run(
+            stack, console, on_ready=on_ready, with_logs=tell is None, with_reload=with_reload
+        )
+    )
+
+
+@main.command()
+def start() -> None:
+    """Start all in the background; return when all is ready."""
+    sys.exit(background.start([]))
+
+
+@main.command()
+@state_option
+@click.pass_obj
+def stop(console: Console, state: Path) -> None:
+    """Stop what runs in the background."""
+    asyncio.run(background.stop(State(state), console))
+
+
+@main.command()
+@state_option
+@click.option("--json", "as_json", envvar="JSON", is_flag=True)
+@click.pass_obj
+def status(console: Console, state: Path, as_json: bool) -> None:
+    """Show what runs; exit 0 only when all is ready."""
+    rows = asyncio.run(background.status(State(state)))
+    is_ready = bool(rows) and all(row["ready"] for row in rows)
+    if as_json:
+        console.print(json.dumps(rows, indent=2))
+    elif rows:
+        console.print(table(rows))
+    else:
+        console.print(f"Quartet is not running in {state}.")
+    sys.exit(0 if is_ready else 1)
+
+
+@main.command()
+@state_option
+@click.option("--service", envvar="SERVICE", help="One service or server; all without it.")
+@click.option("--follow/--no-follow", "with_follow", envvar="FOLLOW", default=True)
+@click.option("--lines", envvar="LINES_BEFORE", default=40, type=click.IntRange(0))
+@click.pass_obj
+def logs(console: Console, state: Path, service: str | None, with_follow: bool, lines: int) -> None:
+    """Show the last lines of the logs, and what follows."""
+    folder = State(state).logs
+    paths = [path for path in sorted(folder.glob("*.log")) if service in (None, path.stem)]
+    if not paths:
+        raise CannotStart(f"There is no log of {service or 'anything'} in {folder}.")
+    followers = [Follower(path, last_lines=lines) for path in paths]
+    if not with_follow:
+        show_new(followers, console.log)
+        return
+    try:
+        asyncio.run(follow(followers, console.log))
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that no flush at exit fails
+
+
+@main.command()
+@state_option
+@click.pass_obj
+def migrate(console: Console, state: Path) -> None:
+    """Migrate the databases of the running stack."""
+    folder = State(state)
+    addresses = suite.running(folder)
+    for name in suite.WITH_DATABASE:
+        told = suite.environment(name, addresses, folder.path / "keys.json")
+        program = suite.program(name, told, (*suite.command(name), "migrate"))
+        log = folder.logs / f"{name}.log"
+        asyncio.run(run_to_end(program, f"The migration of {name}", log, MIGRATED_WITHIN))
+        console.print(f"{name} is migrated.")

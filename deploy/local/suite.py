@@ -1,0 +1,113 @@
+"""The four services: how each is started, and what it is told by its environment."""
+
+import base64
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from deploy.local.errors import CannotStart
+from deploy.local.program import Program
+from deploy.local.state import State
+
+ROOT = Path(__file__).parents[2]
+WITH_DATABASE = ("users", "content", "notifications")
+SERVICES = (*WITH_DATABASE, "gateway")
+# Less than what the stack gives a service to stop in, so that it ends by itself.
+GRACE = 2  # seconds
+
+Command = Callable[[str], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where all of a running stack is; the URLs of servers and databases hold passwords."""
+
+    postgres: str
+    databases: dict[str, str]
+    nats: str
+    redis: str
+    otlp: str
+    services: dict[str, str]
+
+
+def command(service: str) -> tuple[str, ...]:
+    """What starts a service; a further argument makes it migrate."""
+    return (sys.executable, "-m", f"services.{service}")
+
+
+def program(service: str, told: Mapping[str, str], argv: tuple[str, ...]) -> Program:
+    """A service, or its migration, with `told` on top of the environment of this process."""
+    ours = dict(os.environ)  # noqa: TID251 - handed on, not read
+    # The administrator's login is none of theirs.
+    ours.pop("QUARTET_POSTGRES_URL", None)
+    return Program(argv=argv, env={**ours, **told}, cwd=ROOT)
+
+
+def environment(service: str, addresses: Addresses, keys: Path) -> dict[str, str]:
+    """What the service must be told to find its own database, the servers and its peers."""
+    prefix = service.upper()
+    told = {
+        "PYTHONUNBUFFERED": "1",
+        "OTEL_SERVICE_NAME": service,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp,
+        "QUARTET_NATS_URL": addresses.nats,
+        "QUARTET_REDIS_URL": addresses.redis,
+        "QUARTET_GRACE": str(GRACE),
+        "QUARTET_JWKS_URL": f"{addresses.services['users']}/.well-known/jwks.json",
+        f"{prefix}_HOST": "127.0.0.1",
+        f"{prefix}_PORT": addresses.services[service].rpartition(":")[2],
+    }
+    if service in addresses.databases:
+        told[f"{prefix}_DATABASE_URL"] = addresses.databases[service]
+    if service == "users":
+        told["USERS_SIGNING_KEYS_FILE"] = str(keys)
+    if service == "gateway":
+        peers = ((name, addresses.services[name]) for name in WITH_DATABASE)
+        told |= {f"GATEWAY_{name.upper()}_URL": url for name, url in peers}
+    return told
+
+
+def signing_keys(state: State) -> Path:
+    """The file with the key that signs tokens: a JWK Set (RFC 7517, RFC 8037), made once."""
+    path = state.path / "keys.json"
+    if not path.exists():
+        state.write(path.name, {"keys": [_new_key()]})
+    return path
+
+
+def save(state: State, addresses: Addresses) -> None:
+    """Write down where all is, for the other commands."""
+    state.write("addresses.json", asdict(addresses))
+
+
+def running(state: State) -> Addresses:
+    """Where all of the stack in this folder is. Raises `CannotStart` when it does not run."""
+    found = state.read("addresses.json")
+    if found is None or not state.is_locked():
+        raise CannotStart(f"No stack runs in {state.path}: start it with `make start`.")
+    return Addresses(**found)
+
+
+def _new_key() -> dict[str, Any]:
+    key = Ed25519PrivateKey.generate()
+    public = {
+        "crv": "Ed25519",
+        "kty": "OKP",
+        "x": _base64url(key.public_key().public_bytes_raw()),
+    }
+    # The thumbprint of RFC 7638: the members that make the key, sorted, without spaces.
+    text = json.dumps(public, separators=(",", ":"), sort_keys=True)
+    kid = _base64url(hashlib.sha256(text.encode()).digest())
+    private = {"d": _base64url(key.private_bytes_raw())}
+    return public | private | {"kid": kid, "alg": "EdDSA", "use": "sig"}
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

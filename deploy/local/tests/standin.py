@@ -1,0 +1,40 @@
+"""Stands in for a service: `standin.py NAME [migrate]` answers `/readyz`, or ends at once.
+
+`STANDIN_FAILS=NAME` makes that one end with exit code 78; `STANDIN_STUBBORN=NAME` makes it deaf
+to SIGTERM."""
+
+import json
+import os
+import signal
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+
+class Ready(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = json.dumps(dict(os.environ)).encode()  # noqa: TID251 - what it was told
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+def main(name: str, *arguments: str) -> int:
+    environ = os.environ  # noqa: TID251 - stands in for a service
+    print(
+        json.dumps({"service": name, "event": f"begins {arguments}", "level": "info"}), flush=True
+    )
+    if environ.get("STANDIN_FAILS") == name:
+        return 78
+    if arguments == ("migrate",):
+        return 0
+    deaf = environ.get("STANDIN_STUBBORN") == name
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if deaf else lambda *_: sys.exit(0))
+    HTTPServer(("127.0.0.1", int(environ[f"{name.upper()}_PORT"])), Ready).serve_forever()
+    return 0
+
+
+sys.exit(main(*sys.argv[1:]))
