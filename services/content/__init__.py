@@ -1,0 +1,1 @@
+"""Articles, comments, favourites and tags. Owns the database `content`; publishes `content.*`."""

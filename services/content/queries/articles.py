@@ -1,0 +1,140 @@
+"""One article: found, locked, written."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from services.content import schema
+from services.content.model import Article
+from shared.database import Connection
+from shared.http import timestamp
+
+
+async def find_article(db: Connection, slug: str, viewer: UUID | None) -> schema.Article | None:
+    """The article that any of its slugs names, as `viewer` sees it."""
+    row = await db.fetchrow(
+        """SELECT articles.slug, title, description, articles.body, tag_list, favorites_count,
+                  created_at, updated_at, username, bio, image,
+                  EXISTS (SELECT FROM favorites
+                           WHERE article_id = articles.id AND account_id = $2) AS favorited,
+                  EXISTS (SELECT FROM follows
+                           WHERE follower_id = $2 AND followee_id = author_id AND following
+                         ) AS following
+             FROM slugs
+             JOIN articles ON articles.id = article_id
+             JOIN authors ON authors.id = author_id
+            WHERE slugs.slug = $1""",
+        slug,
+        viewer,
+    )
+    if row is None:
+        return None
+    return schema.Article(body=row["body"], **summary_values(row))
+
+
+def summary_values(row: Any) -> dict[str, Any]:
+    """The values of an `ArticleSummary` in a row."""
+    return {
+        "slug": row["slug"],
+        "title": row["title"],
+        "description": row["description"],
+        "tag_list": row["tag_list"],
+        "created_at": timestamp(row["created_at"]),
+        "updated_at": timestamp(row["updated_at"]),
+        "favorited": row["favorited"],
+        "favorites_count": row["favorites_count"],
+        "author": profile(row),
+    }
+
+
+def profile(row: Any) -> schema.Profile:
+    """The author in a row, as the viewer sees them."""
+    return schema.Profile(
+        username=row["username"], bio=row["bio"], image=row["image"], following=row["following"]
+    )
+
+
+async def lock_article(db: Connection, slug: str) -> Article | None:
+    """Hold the article that any of its slugs names until the transaction ends.
+
+    Whatever changes an article or belongs to it holds this lock, so that an article's events are
+    in the order of their commits.
+    """
+    row = await db.fetchrow(
+        """SELECT articles.id, author_id, articles.slug, title, tag_list, created_at
+             FROM slugs
+             JOIN articles ON articles.id = article_id
+            WHERE slugs.slug = $1
+              FOR NO KEY UPDATE OF articles""",
+        slug,
+    )
+    return None if row is None else msgspec.convert(row, Article)
+
+
+async def claim_slug(db: Connection, article_id: UUID, wanted: str, otherwise: str) -> str | None:
+    """Make `wanted` a slug of the article, or `otherwise` if another article has it or had it.
+
+    None if others have both. Waits for a transaction that is about to claim the same, so there is
+    no moment between looking and taking.
+    """
+    slug: str | None = await db.fetchval(
+        """WITH first AS (
+             INSERT INTO slugs (slug, article_id) VALUES ($2, $1)
+             ON CONFLICT (slug) DO UPDATE SET article_id = EXCLUDED.article_id
+                   WHERE slugs.article_id = EXCLUDED.article_id
+             RETURNING slug),
+           second AS (
+             INSERT INTO slugs (slug, article_id)
+             SELECT $3, $1 WHERE NOT EXISTS (SELECT FROM first)
+             ON CONFLICT (slug) DO NOTHING
+             RETURNING slug)
+           SELECT slug FROM first UNION ALL SELECT slug FROM second""",
+        article_id,
+        wanted,
+        otherwise,
+    )
+    return slug
+
+
+async def insert_article(db: Connection, article: Article, description: str, body: str) -> bool:
+    """Insert an article; False if its author is not known here."""
+    status = await db.execute(
+        """INSERT INTO articles (id, slug, title, description, body, tag_list, author_id,
+                                 created_at, updated_at)
+           SELECT $1, $2, $3, $4, $5, $6, id, $8, $8 FROM authors WHERE id = $7""",
+        article.id,
+        article.slug,
+        article.title,
+        description,
+        body,
+        article.tag_list,
+        article.author_id,
+        article.created_at,
+    )
+    return status == "INSERT 0 1"
+
+
+async def update_article(
+    db: Connection, article: Article, description: str | None, body: str | None, now: datetime
+) -> None:
+    """Write an article's new values; None leaves a text as it is."""
+    await db.execute(
+        """UPDATE articles
+              SET slug = $2, title = $3, tag_list = $4, description = coalesce($5, description),
+                  body = coalesce($6, body), updated_at = $7
+            WHERE id = $1""",
+        article.id,
+        article.slug,
+        article.title,
+        article.tag_list,
+        description,
+        body,
+        now,
+    )
+
+
+async def delete_article(db: Connection, article_id: UUID) -> None:
+    """Delete an article with its tags, favourites and comments."""
+    await db.execute("DELETE FROM articles WHERE id = $1", article_id)
