@@ -28,10 +28,10 @@ def bound(path: Path, limit: int = LIMIT) -> None:
     os.truncate(path, 0)
 
 
-def append(path: Path, service: str, event: str) -> None:
-    """Write a line of our own, in the form that the services use."""
+def append(path: Path, event: str) -> None:
+    """Write a line of the supervisor, in the form that the services use."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    line = {"service": service, "event": event, "level": "info", "timestamp": now}
+    line = {"service": path.stem, "event": event, "level": "info", "timestamp": now}
     with path.open("a") as stream:
         stream.write(json.dumps(line) + "\n")
 

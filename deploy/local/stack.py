@@ -184,7 +184,8 @@ class Stack:
             logs.bound(path)
 
     def _say(self, name: str, sentence: str) -> None:
-        logs.append(self.state.logs / "stack.log", name, sentence)
+        event = sentence if name == "stack" else f"{name} {sentence}"
+        logs.append(self.state.logs / "stack.log", event)
         if self._say_aloud is not None:
             self._say_aloud(name, sentence)
 
