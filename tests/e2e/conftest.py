@@ -1,6 +1,5 @@
 """One whole stack for all journeys, and clients of its gateway."""
 
-import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -17,17 +16,11 @@ CHEAP = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The suite as `make up` runs it, on ports and in a folder of its own."""
     state = tmp_path_factory.mktemp("e")
-    async with Stack(state=state, port=free_port(), environ=CHEAP) as running:
+    async with Stack(state, told=CHEAP) as running:
         yield running
 
 

@@ -104,7 +104,7 @@ async def test_content_killed_amid_writes_loses_nothing_and_doubles_nothing(
         for start in range(0, 200, 4):
             await asyncio.gather(*(write(start + offset) for offset in range(4)))
             if start == 100:
-                stack.kill("content")
+                stack.services["content"].kill()
             if start >= 100:
                 await client_sees_content(client)
 

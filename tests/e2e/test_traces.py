@@ -3,6 +3,7 @@
 from typing import Any
 
 from deploy.local.stack import Stack
+from deploy.local.traces import received_spans
 from shared.testing import until
 from tests.e2e.client import Client
 
@@ -14,7 +15,9 @@ async def test_one_trace_holds_spans_of_all_four_services(client: Client, stack:
     trace = followed.headers["Quartet-Trace"]
 
     async def complete() -> list[Any] | None:
-        spans = [span for span in stack.spans() if span.trace_id == trace]
+        spans = [
+            span for span in received_spans(stack.servers.traces_dir) if span.trace_id == trace
+        ]
         services = {span.service for span in spans}
         return spans if services == {"gateway", "users", "content", "notifications"} else None
 
