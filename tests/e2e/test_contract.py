@@ -1,6 +1,6 @@
 """Every operation and every status of the RealWorld document, through the gateway."""
 
-from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -8,7 +8,6 @@ from tests.e2e.client import Client
 from tests.e2e.contract import OPERATIONS
 
 LONG = "x" * 300
-Scene = Callable[[Client, Client], Awaitable[int]]
 
 
 async def operate(client: Client, operation: str, slug: str, comment: int, name: str) -> int:
@@ -106,7 +105,7 @@ async def test_favourites_and_comments_succeed(client: Client) -> None:
     comment = (await reader.ok("POST /articles/{slug}/comments", said, slug=slug))["comment"]
     comments = (await client.ok("GET /articles/{slug}/comments", slug=slug))["comments"]
     assert [item["id"] for item in comments] == [comment["id"]]
-    path = {"slug": slug, "id": comment["id"]}
+    path: dict[str, Any] = {"slug": slug, "id": comment["id"]}
     assert (await author.call("DELETE /articles/{slug}/comments/{id}", **path)).status == 403
     await reader.ok("DELETE /articles/{slug}/comments/{id}", **path)
 
@@ -128,5 +127,5 @@ async def test_the_unknown_is_404(client: Client, operation: str) -> None:
         "PUT /articles/{slug}": {"article": {"body": "New."}},
         "POST /articles/{slug}/comments": {"comment": {"body": "Hello."}},
     }
-    path = {"slug": "no-such-article", "id": 1, "username": "nobody-at-all"}
+    path: dict[str, Any] = {"slug": "no-such-article", "id": 1, "username": "nobody-at-all"}
     assert (await member.call(operation, bodies.get(operation), **path)).status == 404
