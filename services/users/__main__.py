@@ -1,0 +1,10 @@
+"""`python -m services.users [serve|migrate]`."""
+
+import sys
+
+from services.users.app import create_app
+from services.users.settings import Settings
+from shared.server import main
+
+if __name__ == "__main__":
+    sys.exit(main("users", Settings, create_app, ["shared", "services.users"]))
