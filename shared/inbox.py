@@ -1,84 +1,35 @@
-"""Taking in other services' events: each effect once, in the transaction that records the event.
-
-A projection lags by milliseconds. `wait_for` lets a read wait until the projection has applied one
-named event, so that a client that wrote elsewhere reads its own write here.
-"""
+"""Taking in other services' events: each effect once, in the transaction that records the event."""
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
-from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
 from opentelemetry import metrics, propagate, trace
 from quart import Quart
 
+from shared.applied import Applied
 from shared.bus import Bus, pulled
 from shared.context import begin_work, trace_id
-from shared.database import Connection, connection, transaction
+from shared.database import Connection, transaction
 from shared.errors import Unavailable
 from shared.events import Envelope, Event
 
 Handler = Callable[[Connection, Any, Envelope], Awaitable[None]]
 Handlers = Mapping[type[Event], Handler]
 
-ATTEMPTS = 8
-ACK_WAIT = 10.0  # seconds until an unacknowledged event goes to another replica
-WAIT_SECONDS = 0.5
-_REMEMBERED = 10_000
+RETRY_SECONDS = 0.2
 _tracer = trace.get_tracer(__name__)
 _log = structlog.get_logger()
-
-
-class Applied:
-    """Which events this database has applied, as far as this process has seen."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[str, int], None] = {}
-        self._changed = asyncio.Event()
-
-    def add(self, source: str, position: int) -> None:
-        """Remember an applied event and wake whoever waits for one."""
-        self._seen[source, position] = None
-        if len(self._seen) > _REMEMBERED:
-            del self._seen[next(iter(self._seen))]
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def wait_for(self, source: str, position: int, seconds: float = WAIT_SECONDS) -> bool:
-        """Wait until the event is applied, here or by another replica; False when it is not."""
-        deadline, pause = asyncio.get_running_loop().time() + seconds, 0.004
-        while (source, position) not in self._seen:
-            changed = self._changed
-            async with connection() as db:
-                if await select_applied(db, source, position):
-                    self.add(source, position)
-                    break
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
-                return False
-            with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), min(pause, left))
-            pause = min(pause * 2, 0.064)
-        return True
-
-
-async def select_applied(db: Connection, source: str, position: int) -> bool:
-    """Whether the event is in the inbox, or so old that its row has been cleaned up."""
-    applied: bool = await db.fetchval(
-        """SELECT EXISTS (SELECT FROM inbox WHERE source = $1 AND position = $2)
-               OR $2 < (SELECT min(position) FROM inbox WHERE source = $1)""",
-        source,
-        position,
-    )
-    return bool(applied)
 
 
 async def insert_received(db: Connection, envelope: Envelope, now: datetime) -> bool:
@@ -108,19 +59,47 @@ async def insert_dead_letter(
         envelope.source,
         envelope.position,
         data,
-        repr(error),
-        "".join(traceback.format_exception(error)),
+        _storable(repr(error)),
+        _storable("".join(traceback.format_exception(error))),
         attempts,
         trace_id(),
         datetime.now(UTC),
     )
 
 
+def _storable(text: str) -> str:
+    """PostgreSQL holds neither NUL nor lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """How events are delivered; times are in seconds. One that fails is tried again, after a pause
+    that doubles, and set aside after `attempts`. `ack_wait` is how long a replica that died keeps
+    an event from the others.
+    """
+
+    attempts: int = 8
+    first_pause: float = 0.2
+    longest_pause: float = 30.0
+    ack_wait: float = 5.0
+
+    def pause(self, attempts: int) -> float:
+        """Seconds to wait after so many attempts."""
+        return min(self.first_pause * 2.0 ** min(attempts - 1, 60), self.longest_pause)
+
+
+class TookTooLong(Exception):
+    """A statement of a handler was ended by its time limit."""
+
+
 class Consumer:
     """Takes in the events of one publisher for one service."""
 
-    def __init__(self, app: Quart, publisher: str, handlers: Handlers, applied: Applied) -> None:
-        self._app, self._publisher, self._applied = app, publisher, applied
+    def __init__(
+        self, app: Quart, publisher: str, handlers: Handlers, applied: Applied, delivery: Delivery
+    ) -> None:
+        self._app, self._publisher = app, publisher
+        self._applied, self._delivery = applied, delivery
         self._handlers = {
             event.SUBJECT: (event, handler)
             for event, handler in handlers.items()
@@ -132,20 +111,25 @@ class Consumer:
 
     async def run(self) -> None:
         """Consume for ever; begin again when NATS, the stream or the consumer was away."""
-        bus: Bus = self._app.extensions["bus"]
         while True:
-            with suppress(nats.errors.Error, JetStreamError, OSError):
-                await bus.ensure_consumer(self._publisher, self._app.name, ACK_WAIT)
-                async for message in pulled(await bus.client(), self._publisher, self._app.name):
-                    await self._take(message)
-            await asyncio.sleep(0.2)
+            try:
+                await self._consume()
+            except NotFoundError:
+                _log.debug("stream is not there yet", stream=self._publisher)
+            except Exception as error:  # what was not acknowledged is delivered again
+                _log.warning("consumer interrupted", error=type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _consume(self) -> None:
+        bus: Bus = self._app.extensions["bus"]
+        client = await bus.client()
+        await bus.ensure_consumer(self._publisher, self._app.name, self._delivery.ack_wait)
+        async with aclosing(pulled(client, self._publisher, self._app.name)) as messages:
+            async for message in messages:
+                await self._take(message)
 
     async def _take(self, message: Msg) -> None:
-        """Apply one message, and acknowledge it after the commit: a crash between the two delivers
-        it again, and the inbox drops it.
-        """
-        headers = message.headers or {}
-        parent = propagate.extract(headers)
+        parent = propagate.extract(message.headers or {})
         with _tracer.start_as_current_span(
             f"process {message.subject}",
             parent,
@@ -154,48 +138,73 @@ class Consumer:
         ):
             begin_work()
             try:
-                envelope = _envelope(message)
-            except (KeyError, ValueError):
-                _log.exception("message is no event", subject=message.subject)
+                envelope = _envelope(message, self._publisher)
+            except (KeyError, ValueError) as error:
+                _log.error(
+                    "message is no event", subject=message.subject, error=type(error).__name__
+                )
                 self._dead.add(1, {"messaging.destination.name": message.subject})
                 await message.term()
-                return
-            try:
-                await self._until_available(message, envelope)
-            except Exception as error:
-                await self._failed(message, envelope, error)
-            except asyncio.CancelledError:
-                await message.nak()  # handed back at once, rather than after ACK_WAIT
-                raise
             else:
-                await message.ack()
+                await self._take_event(message, envelope)
+
+    async def _take_event(self, message: Msg, envelope: Envelope) -> None:
+        """Apply one event, and acknowledge it after the commit: a crash between the two delivers
+        it again, and the inbox drops it.
+        """
+        try:
+            async with _held(message, self._delivery.ack_wait):
+                await self._until_available(message, envelope)
+        except asyncio.CancelledError:
+            await message.nak()  # handed back at once, rather than after the ack wait
+            raise
+        except Exception as error:
+            await self._failed(message, envelope, error)
+        else:
+            await message.ack()
 
     async def _until_available(self, message: Msg, envelope: Envelope) -> None:
-        """A database that is away is no fault of the message: hold it, and try until it is back."""
+        """A database that is away is no fault of the event: hold it, and try until it is back."""
         while True:
             try:
-                await self._apply(message, envelope)
+                return await self._apply(message, envelope)
             except Unavailable:
-                await message.in_progress()
                 await asyncio.sleep(0.5)
-            else:
-                return
 
     async def _apply(self, message: Msg, envelope: Envelope) -> None:
-        event, handler = self._handlers.get(message.subject, (None, None))
         async with self._app.app_context(), transaction() as db:
             fresh = await insert_received(db, envelope, datetime.now(UTC))
-            if fresh and event is not None and handler is not None:
-                await handler(db, msgspec.json.decode(message.data, type=event), envelope)
+            if fresh:
+                await self._handle(db, message, envelope)
         self._applied.add(envelope.source, envelope.position)
-        self._lag.record((datetime.now(UTC) - envelope.occurred_at).total_seconds())
+        if fresh:
+            self._lag.record((datetime.now(UTC) - envelope.occurred_at).total_seconds())
+
+    async def _handle(self, db: Connection, message: Msg, envelope: Envelope) -> None:
+        """Raises `TookTooLong` for a statement that `transaction` would take for an absent
+        database: held for that, one event would stop all others for ever.
+        """
+        event, handler = self._handlers.get(message.subject, (None, None))
+        if event is None or handler is None:
+            return
+        try:
+            await handler(db, msgspec.json.decode(message.data, type=event), envelope)
+        except (TimeoutError, asyncpg.QueryCanceledError) as error:
+            raise TookTooLong from error
 
     async def _failed(self, message: Msg, envelope: Envelope, error: Exception) -> None:
-        """Try again later, while others pass; after the last attempt set the message aside."""
+        """Try again later, while others pass; after the last attempt set the event aside."""
         attempts = message.metadata.num_delivered or 1
-        _log.error("event failed", subject=message.subject, id=str(envelope.id), attempts=attempts)
-        if attempts < ATTEMPTS:
-            await message.nak(delay=min(0.1 * 2**attempts, 30))
+        _log.error(
+            "event failed",
+            subject=message.subject,
+            id=str(envelope.id),
+            attempts=attempts,
+            error=type(error).__name__,
+        )
+        trace.get_current_span().set_status(trace.StatusCode.ERROR, type(error).__name__)
+        if attempts < self._delivery.attempts:
+            await message.nak(delay=self._delivery.pause(attempts))
             return
         async with self._app.app_context(), transaction() as db:
             await insert_dead_letter(db, envelope, message.data, error, attempts)
@@ -203,18 +212,42 @@ class Consumer:
         await message.term()
 
 
-def _envelope(message: Msg) -> Envelope:
+@asynccontextmanager
+async def _held(message: Msg, ack_wait: float) -> AsyncIterator[None]:
+    """Tell NATS now and then that the message is worked on, so that no other replica gets it."""
+
+    async def tell() -> None:
+        with suppress(nats.errors.Error):
+            while True:
+                await asyncio.sleep(ack_wait / 3)
+                await message.in_progress()
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+
+
+def _envelope(message: Msg, publisher: str) -> Envelope:
+    """Raises `KeyError` or `ValueError` for a message that is no event of the publisher's."""
     headers = message.headers or {}
+    if (headers["ce-source"], headers["ce-type"]) != (publisher, message.subject):
+        raise ValueError("the event belongs to another stream")
+    occurred_at = datetime.fromisoformat(headers["ce-time"])
+    position = int(headers["ce-sequence"])
+    if occurred_at.tzinfo is None or not 0 < position < 2**63:
+        raise ValueError("the event's time or position is not one of ours")
     return Envelope(
         id=UUID(headers["ce-id"]),
-        source=headers["ce-source"],
-        position=int(headers["ce-sequence"]),
-        subject=headers["ce-type"],
-        occurred_at=datetime.fromisoformat(headers["ce-time"]),
+        source=publisher,
+        position=position,
+        subject=message.subject,
+        occurred_at=occurred_at,
     )
 
 
-def use_inbox(app: Quart, handlers: Handlers) -> None:
+def use_inbox(app: Quart, handlers: Handlers, delivery: Delivery | None = None) -> None:
     """Take in events while `app` serves: one durable consumer for each publisher that `handlers`
     names. Needs `use_database` and `use_bus` before it.
     """
@@ -226,7 +259,10 @@ def use_inbox(app: Quart, handlers: Handlers) -> None:
         publishers = sorted({event.SUBJECT.split(".")[0] for event in handlers})
         app.extensions["publishers"] = frozenset(publishers)
         tasks = [
-            asyncio.create_task(Consumer(app, name, handlers, applied).run()) for name in publishers
+            asyncio.create_task(
+                Consumer(app, name, handlers, applied, delivery or Delivery()).run()
+            )
+            for name in publishers
         ]
         try:
             yield

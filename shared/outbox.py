@@ -1,7 +1,7 @@
 """The transactional outbox: an event commits with the state it tells of, then travels to NATS.
 
 `publish` writes the row; one relay a service, elected by an advisory lock, publishes rows in
-order. The row stays after it was sent, so that a stream that lost its disk can be filled again.
+order. The row stays after it was sent: a stream that lost its disk is made and filled again.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from typing import Any
 
 import asyncpg
 import msgspec
-import nats.errors
 import structlog
 from nats.js import JetStreamContext
 from opentelemetry import metrics, propagate, trace
@@ -27,7 +26,14 @@ from shared.settings import DataSettings
 
 BATCH = 256
 POLL_SECONDS = 0.5
+STREAM_CHECK_SECONDS = 10.0
 _RELAY_LOCK = 0x72656C6179
+# Seconds after which PostgreSQL drops a leader that a network cut took away, and frees its lock.
+_NOTICE_DEATH = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
 _encode = msgspec.json.Encoder().encode
 _tracer = trace.get_tracer(__name__)
 _log = structlog.get_logger()
@@ -49,7 +55,8 @@ async def publish(db: Connection, event: Event, now: datetime) -> int:
     """Write `event` to the outbox, in the caller's transaction; return its position.
 
     The relay wakes when the transaction commits, and the reply carries the position
-    (`Quartet-Position`).
+    (`Quartet-Position`). Change the state first: the lock on its row is what gives two events of
+    one aggregate their positions in the order of their commits.
     """
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
@@ -104,11 +111,26 @@ async def update_published(db: Connection, positions: list[int], now: datetime) 
     )
 
 
+async def update_unpublished(db: Any) -> str:
+    """Mark every row as waiting again. There may be millions, so this may take minutes."""
+    status: str = await db.execute(
+        "UPDATE outbox SET published_at = NULL WHERE published_at IS NOT NULL", timeout=600
+    )
+    return status
+
+
 class Relay:
     """Publishes the outbox of one service, in order, while it leads."""
 
-    def __init__(self, service: str, database_url: str, bus: Bus) -> None:
+    def __init__(
+        self,
+        service: str,
+        database_url: str,
+        bus: Bus,
+        stream_check_seconds: float = STREAM_CHECK_SECONDS,
+    ) -> None:
         self._service, self._url, self._bus = service, database_url, bus
+        self._stream_check_seconds = stream_check_seconds
         self._wake = asyncio.Event()
         self._lag = metrics.get_meter(__name__).create_histogram(
             "quartet.outbox.lag", "s", "From the fact to its acknowledgement by NATS"
@@ -119,16 +141,17 @@ class Relay:
         while True:
             try:
                 await self._lead()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error) as e:
-                _log.warning("relay interrupted", error=type(e).__name__)
+            except Exception as error:  # whatever it was, all that is unsent is sent next time
+                _log.warning("relay interrupted", error=type(error).__name__)
             await asyncio.sleep(POLL_SECONDS)
 
     async def _lead(self) -> None:
+        jetstream = await self._bus.jetstream()  # before the lock: who can't publish must not lead
         db = await asyncpg.connect(
             self._url,
             timeout=5,
             command_timeout=10,
-            server_settings={"application_name": f"{self._service}-relay"},
+            server_settings={"application_name": f"{self._service}-relay", **_NOTICE_DEATH},
         )
         try:
             # Asked again and again rather than waited for: a waiting statement would hold a
@@ -138,23 +161,36 @@ class Relay:
             ):
                 await asyncio.sleep(1)
             await db.add_listener("outbox", lambda *_: self._wake.set())
-            await self._bus.ensure_stream(self._service)
-            while True:
-                await self._publish_waiting(db)
+            await self._publish_for_ever(db, jetstream)
         finally:
             await _end(db)
 
-    async def _publish_waiting(self, db: Any) -> None:
+    async def _publish_for_ever(self, db: Any, jetstream: JetStreamContext) -> None:
+        loop, check_at = asyncio.get_running_loop(), 0.0
+        while True:
+            if loop.time() >= check_at:
+                await self._check_stream(db)
+                check_at = loop.time() + self._stream_check_seconds
+            await self._publish_waiting(db, jetstream)
+
+    async def _check_stream(self, db: Any) -> None:
+        """Make the stream where there is none, and fill it with all that the old one may have held
+        unread. Who has read it already drops it by the inbox.
+        """
+        if await self._bus.ensure_stream(self._service) == 0:
+            status = await update_unpublished(db)
+            if status != "UPDATE 0":
+                _log.warning("stream is new, and filled again", outbox=status)
+
+    async def _publish_waiting(self, db: Any, jetstream: JetStreamContext) -> None:
         self._wake.clear()
         rows = await select_unpublished(db, BATCH)
         if not rows:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
             return
-        jetstream = await self._bus.jetstream()
-        sent = await asyncio.gather(
-            *(self._send(jetstream, row) for row in rows), return_exceptions=True
-        )
+        sending = (self._send(jetstream, row) for row in rows)
+        sent = await self._bus.unless_lost(asyncio.gather(*sending, return_exceptions=True))
         done = [row.position for row, failure in zip(rows, sent, strict=True) if failure is None]
         if done:
             await update_published(db, done, datetime.now(UTC))
