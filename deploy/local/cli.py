@@ -3,14 +3,17 @@
 import asyncio
 import json
 import os
+import random
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from deploy.local import background, foreground, suite
 from deploy.local.background import go_silent
-from deploy.local.console import Console, table
+from deploy.local.console import Console, progress_bars, table
 from deploy.local.errors import CannotStart, ChildFailed
 from deploy.local.follow import Follower, follow, show_new
 from deploy.local.program import run_to_end
@@ -34,13 +37,11 @@ class OneSentence(click.Group):
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
-        except ChildFailed as error:
-            click.echo(error.output, err=True)
-            reason: CannotStart = error
         except CannotStart as error:
-            reason = error
-        click.echo(str(reason), err=True)
-        sys.exit(1)
+            if isinstance(error, ChildFailed):
+                Console(sys.stderr, no_color=True).logs(error.name, error.output)
+            click.echo(str(error), err=True)
+            sys.exit(1)
 
 
 @click.group(cls=OneSentence)
@@ -163,3 +164,32 @@ def migrate(console: Console, state: Path) -> None:
         log = folder.logs / f"{name}.log"
         asyncio.run(run_to_end(program, f"The migration of {name}", log, MIGRATED_WITHIN))
         console.print(f"{name} is migrated.")
+
+
+@main.command()
+@state_option
+@click.option("--users", envvar="USERS", default=1_000, type=click.IntRange(1))
+@click.option("--articles", envvar="ARTICLES", default=10_000, type=click.IntRange(0))
+@click.option("--random-seed", envvar="RANDOM_SEED", default=1, help="The same makes the same.")
+@click.pass_obj
+def seed(console: Console, state: Path, users: int, articles: int, random_seed: int) -> None:
+    """Fill the community of the running stack with people and articles."""
+    from deploy.local import seed as seeding
+
+    databases = suite.running(State(state)).databases
+    began = time.monotonic()
+    with progress_bars() as show:
+        asyncio.run(
+            seeding.seed(
+                databases,
+                users=users,
+                articles=articles,
+                dice=random.Random(random_seed),  # noqa: S311 - plausible, not secret
+                now=datetime.now(UTC),
+                progress=show,
+            )
+        )
+    console.print(
+        f"{users} people and {articles} articles came in {time.monotonic() - began:.1f} s; "
+        f"everyone's password is: {seeding.PASSWORD}"
+    )

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TextIO
 
@@ -26,6 +27,11 @@ class Console:
     def log(self, name: str, line: str) -> None:
         """A line of a log file, in short form when it is JSON."""
         self.line(name, self._short(line))
+
+    def logs(self, name: str, text: str) -> None:
+        """Lines of a log file."""
+        for line in text.splitlines():
+            self.log(name, line)
 
     def line(self, name: str, text: str) -> None:
         """A line with the name before it."""
@@ -62,6 +68,22 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Gives `show(what, done, of_how_many)`, which keeps a bar for each `what`."""
+    from rich.progress import Progress, TaskID
+
+    bars: dict[str, TaskID] = {}
+    with Progress() as progress:
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=total)
+            progress.update(bars[what], completed=done, total=total)
+
+        yield show
 
 
 def _cells(row: Mapping[str, object]) -> tuple[str, str, str, str]:

@@ -75,9 +75,12 @@ async def _redis(url: str) -> bool:
 
 
 async def _otlp(url: str) -> bool:
-    # A collector has no health path that all agree on: any answer at all will do.
-    async with aiohttp.ClientSession() as session, session.get(f"{url}/v1/traces"):
-        return True
+    # No request fits all: one may speak HTTP there, another gRPC.
+    place = urlsplit(url)
+    port = place.port or (443 if place.scheme == "https" else 80)
+    _, writer = await asyncio.open_connection(place.hostname, port)
+    writer.close()
+    return True
 
 
 async def _http(url: str) -> bool:

@@ -6,8 +6,9 @@ class CannotStart(Exception):
 
 
 class ChildFailed(CannotStart):
-    """A process did not become ready; `output` holds the last lines that it wrote."""
+    """A process of ours did not do its work; `output` holds the last lines that it wrote."""
 
-    def __init__(self, sentence: str, output: str = "") -> None:
+    def __init__(self, name: str, sentence: str, output: str) -> None:
         super().__init__(sentence)
+        self.name = name
         self.output = output

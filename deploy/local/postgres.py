@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
-from deploy.local import identity
+from deploy.local import identity, records
 from deploy.local.errors import CannotStart
 from deploy.local.program import Identity, Program, how_ended, package
 
@@ -55,6 +55,7 @@ class Postgres:
         if self.is_new:
             self._make_data(binaries, who)
         self._require_version()
+        self._drop_stale_pid()
         options = [f"--{name}={value}" for name, value in SETTINGS.items()]
         return Program(
             argv=(str(binaries / "postgres"), f"-D{self._data}", f"-p{self.port}", *options),
@@ -96,6 +97,19 @@ class Postgres:
         finally:
             password_file.unlink()
         unfinished.rename(self._data)
+
+    def _drop_stale_pid(self) -> None:
+        """Remove a pid file whose number is another program's by now: PostgreSQL would wait for it.
+
+        A server that lives keeps its file, and then ours says so."""
+        path = self._data / "postmaster.pid"
+        try:
+            pid = int(path.read_text().split()[0])
+        except (FileNotFoundError, ValueError, IndexError):
+            return
+        program = records.command(pid)
+        if program is not None and "postgres" not in program:
+            path.unlink()
 
     def _require_version(self) -> None:
         major = _major()

@@ -24,12 +24,13 @@ Say = Callable[[str, str], None]
 
 @dataclass
 class Child:
-    """A program that is kept running until `stop`."""
+    """A program that is kept running until `stop`; `remedy` is advice for when it cannot."""
 
     endpoint: Endpoint
     program: Program
     state: State
     say: Say
+    remedy: str = ""
     pid: int | None = None
     restarts: int = 0
     ready_ms: int | None = None
@@ -74,7 +75,8 @@ class Child:
         if self._failed.is_set():
             reason = f"ended before it was ready ({self._last_end})"
         output = await asyncio.to_thread(logs.tail, self.log)
-        raise ChildFailed(f"{self.name} {reason}; its log is {self.log}.", output)
+        sentence = f"{self.name} {reason}; its log is {self.log}.{self.remedy}"
+        raise ChildFailed(self.name, sentence, output)
 
     async def stop(self, grace: float) -> None:
         """End it: asked first, killed after `grace` seconds."""
@@ -93,12 +95,14 @@ class Child:
         self._keeper = None
 
     def kill(self) -> None:
-        """End it at once, with no chance to clean up; it is started again."""
+        """End it at once, with no chance to clean up; it is started again, see `ready`."""
+        self._ready.clear()
         if self.pid is not None:
             records.signal_group(self.pid, signal.SIGKILL)
 
     def restart(self) -> None:
-        """Ask it to end; it is started again at once."""
+        """Ask it to end; it is started again, see `ready`."""
+        self._ready.clear()
         if self.pid is not None:
             records.signal_group(self.pid, self.program.stop_signal)
 

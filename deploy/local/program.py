@@ -71,12 +71,13 @@ async def run_to_end(program: Program, name: str, log: Path, within: float) -> N
         async with asyncio.timeout(within):
             code = await process.wait()
     except TimeoutError:
-        raise ChildFailed(f"{name} took over {within:g} s.", logs.tail(log)) from None
+        sentence = f"{name} took over {within:g} s; its log is {log}."
+        raise ChildFailed(log.stem, sentence, logs.tail(log)) from None
     finally:
         signal_group(process.pid, signal.SIGKILL)
     if code != 0:
         sentence = f"{name} failed ({how_ended(code)}); its log is {log}."
-        raise ChildFailed(sentence, logs.tail(log))
+        raise ChildFailed(log.stem, sentence, logs.tail(log))
 
 
 def how_ended(code: int) -> str:

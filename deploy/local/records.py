@@ -98,6 +98,17 @@ def started(pid: int) -> str | None:
     return _started_linux(pid) if sys.platform == "linux" else _started_ps(pid)
 
 
+def command(pid: int) -> str | None:
+    """The name of the program that the process runs; None when it is gone or cannot be told."""
+    try:
+        listing = subprocess.run(
+            ["ps", "-o", "comm=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return listing.stdout.strip() or None
+
+
 def _started_linux(pid: int) -> str | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -16,7 +16,7 @@ async def reload_changed(stack: Stack) -> None:
         await asyncio.sleep(0.5)
         now = await asyncio.to_thread(_stamp)
         changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
-        for name in _affected(changed):
+        for name in affected(changed):
             stack.services[name].restart()
         before = now
 
@@ -28,7 +28,8 @@ def _stamp() -> Stamp:
     return {path: path.stat().st_mtime for path in files if "tests" not in path.parts}
 
 
-def _affected(changed: set[Path]) -> list[str]:
+def affected(changed: set[Path]) -> list[str]:
+    """The services that use one of the files."""
     parts = {path.relative_to(ROOT).parts[:2] for path in changed}
     if any(part[0] == "shared" for part in parts):
         return list(SERVICES)

@@ -19,6 +19,12 @@ from deploy.local.state import State
 from deploy.local.traces import TraceFiles
 
 READY_WITHIN = 30.0  # seconds; a crash recovery of PostgreSQL may need some
+VARIABLES = {
+    "postgres": "QUARTET_POSTGRES_URL",
+    "nats": "QUARTET_NATS_URL",
+    "valkey": "QUARTET_REDIS_URL",
+    "collector": "OTEL_EXPORTER_OTLP_ENDPOINT",
+}
 
 
 @dataclass(frozen=True)
@@ -267,7 +273,9 @@ class Servers:
     def _add(self, endpoint: Endpoint, program: Program | None) -> str:
         self.endpoints.append(endpoint)
         if program is not None:
-            self.children[endpoint.name] = Child(endpoint, program, self.state, self._say)
+            remedy = f" Set {VARIABLES[endpoint.name]} to use one that runs elsewhere."
+            child = Child(endpoint, program, self.state, self._say, remedy)
+            self.children[child.name] = child
         return endpoint.target
 
 

@@ -41,7 +41,7 @@ install_uv() {
 
 install_locked() {
   if install_uv; then
-    .venv/uv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements/dev.lock && return
+    .venv/uv/bin/uv pip sync --system-certs --python .venv/bin/python --require-hashes requirements/dev.lock && return
     echo "uv could not install the packages, so pip tries"
   fi
   .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements/dev.lock

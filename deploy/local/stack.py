@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from deploy.local import logs, records, suite
 from deploy.local.endpoint import Endpoint, Kind
@@ -66,6 +66,7 @@ class Stack:
         self._free_megabytes = free_megabytes
         self._command = command
         self._rounds: asyncio.Task[None] | None = None
+        self._written: list[dict[str, Any]] = []
 
     async def __aenter__(self) -> Self:
         try:
@@ -177,7 +178,10 @@ class Stack:
             await asyncio.sleep(1)
 
     def _write_table(self) -> None:
-        self.state.write("table.json", [asdict(row) for row in self.table()])
+        rows = [asdict(row) for row in self.table()]
+        if rows != self._written:
+            self.state.write("table.json", rows)
+            self._written = rows
 
     def _bound_logs(self) -> None:
         for path in self.state.logs.glob("*.log"):

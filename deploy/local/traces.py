@@ -59,7 +59,7 @@ class TraceFiles:
     async def _receive(self, request: web.Request) -> web.Response:
         body = await request.read()
         async with self._writing:
-            await asyncio.to_thread(_append, self._folder, body)
+            await asyncio.to_thread(append, self._folder, body)
         return web.Response(content_type="application/x-protobuf")
 
     async def _ignore(self, request: web.Request) -> web.Response:
@@ -109,7 +109,8 @@ def _requests(data: bytes) -> Iterator[ExportTraceServiceRequest]:
         at += length
 
 
-def _append(folder: Path, body: bytes) -> None:
+def append(folder: Path, body: bytes) -> None:
+    """Keep an OTLP request in the newest file, and only so many files."""
     files = _files(folder)
     if not files or files[-1].stat().st_size > FILE_LIMIT:
         number = int(files[-1].stem.removeprefix("spans-")) + 1 if files else 1

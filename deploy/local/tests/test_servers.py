@@ -1,6 +1,7 @@
 """The real servers: they work, keep to themselves, and come back when they die."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from deploy.local import identity, postgres, traces
 from deploy.local.endpoint import without_secret
+from deploy.local.errors import CannotStart
 from deploy.local.servers import Elsewhere, Servers
 from deploy.local.tests.conftest import Eventually
 from deploy.local.traces import Span, received_spans
@@ -105,13 +108,12 @@ async def test_what_the_collector_received_can_be_read(
 
 
 @pytest.mark.parametrize("name", ["postgres", "nats", "valkey", "collector"])
-async def test_a_killed_server_comes_back_on_its_port(
-    servers: Servers, eventually: Eventually, name: str
-) -> None:
+async def test_a_killed_server_comes_back_on_its_port(servers: Servers, name: str) -> None:
     child = servers.children[name]
     before = child.restarts
     child.kill()
-    await eventually(lambda: child.restarts > before and child.is_ready)
+    await child.ready(20)
+    assert child.restarts == before + 1
     assert await child.endpoint.is_ready()
 
 
@@ -127,3 +129,44 @@ async def test_servers_elsewhere_are_used_and_not_started(servers: Servers, tmp_
         assert await connection.fetchval("SELECT current_database()") == "elsewhere"
         await connection.close()
         await second.drop_database("elsewhere")
+
+
+async def test_an_administrator_who_is_no_superuser_will_do(servers: Servers) -> None:
+    owner = await asyncpg.connect(servers.admin_url)
+    await owner.execute("CREATE ROLE landlord LOGIN CREATEDB CREATEROLE PASSWORD 'secret'")
+    landlord = postgres.database_url(servers.admin_url, "landlord", "secret")
+    landlord = landlord.removesuffix("landlord") + "postgres"
+    try:
+        await postgres.create_database(landlord, "tenant", "one")
+        await postgres.create_database(landlord, "tenant", "two")
+        tenant = await asyncpg.connect(postgres.database_url(landlord, "tenant", "two"))
+        await tenant.execute("CREATE TABLE t (id int)")
+        await tenant.close()
+        await postgres.drop_database(landlord, "tenant")
+    finally:
+        await owner.execute("DROP ROLE landlord")
+        await owner.close()
+
+
+async def test_a_pid_file_of_before_a_reboot_does_no_harm(tmp_path: Path) -> None:
+    elsewhere = Elsewhere(nats="nats://n", redis="redis://r", otlp="http://o")
+    servers = Servers(tmp_path, elsewhere=elsewhere)
+    with pytest.raises(CannotStart, match="No nats answers at nats://n"):
+        await servers.__aenter__()
+    pid_file = tmp_path / "postgres" / "data" / "postmaster.pid"
+    pid_file.write_text(f"{os.getpid()}\n")
+    with pytest.raises(CannotStart, match="No nats answers at nats://n"):
+        await servers.__aenter__()
+    assert servers.children["postgres"].restarts == 0
+
+
+def test_traces_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "FILE_LIMIT", 10)
+    for _ in range(20):
+        traces.append(tmp_path, b"x" * 10)
+    assert len(list(tmp_path.glob("*.otlp"))) == traces.FILES
+
+
+def test_postgres_is_not_run_as_root(tmp_path: Path) -> None:
+    who = identity.for_postgres(tmp_path / "data", tmp_path, "INT")
+    assert who is None if os.geteuid() else who is not None and who.uid != 0

@@ -12,13 +12,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from deploy.local import records
+from deploy.local import background, records
 from deploy.local.errors import CannotStart, ChildFailed
+from deploy.local.reload import affected
 from deploy.local.servers import Elsewhere, Servers
 from deploy.local.stack import Stack
 from deploy.local.state import is_free
-from deploy.local.suite import SERVICES, WITH_DATABASE
-from deploy.local.tests.conftest import Eventually
+from deploy.local.suite import ROOT, SERVICES, WITH_DATABASE
 
 STANDIN = str(Path(__file__).with_name("standin.py"))
 
@@ -104,13 +104,14 @@ async def test_the_administrators_login_is_no_services(
 
 
 async def test_a_killed_service_comes_back_on_its_port_and_the_others_stay(
-    stack: Stack, eventually: Eventually
+    stack: Stack,
 ) -> None:
     content = stack.services["content"]
     before = {name: child.pid for name, child in stack.services.items()}
     restarts = content.restarts
     content.kill()
-    await eventually(lambda: content.restarts > restarts and content.is_ready)
+    await content.ready(20)
+    assert content.restarts == restarts + 1
     after = {name: child.pid for name, child in stack.services.items()}
     assert after.pop("content") != before.pop("content")
     assert after == before
@@ -118,6 +119,23 @@ async def test_a_killed_service_comes_back_on_its_port_and_the_others_stay(
     story = (stack.state.logs / "stack.log").read_text()
     assert "ended (signal SIGKILL); it starts again in 0.2 s" in story
     assert "is ready again" in story
+
+
+async def test_status_asks_servers_that_run_elsewhere(stack: Stack) -> None:
+    rows = {row["service"]: row for row in await background.status(stack.state)}
+    assert all(row["ready"] and row["ready_ms"] is not None for row in rows.values())
+    assert rows["postgres"]["pid"] is None
+    assert rows["users"]["pid"] == stack.services["users"].pid
+
+
+async def test_a_change_restarts_who_uses_it(stack: Stack) -> None:
+    assert affected({ROOT / "services/users/app.py"}) == ["users"]
+    assert affected({ROOT / "shared/http.py"}) == list(SERVICES)
+    users = stack.services["users"]
+    before = users.pid
+    users.restart()
+    await users.ready(20)
+    assert users.pid != before
 
 
 async def test_a_service_that_cannot_start_fails_the_start_and_leaves_nothing(
@@ -223,9 +241,7 @@ asyncio.run(run())
 """
 
 
-async def test_what_a_killed_supervisor_left_is_ended(
-    tmp_path: Path, eventually: Eventually
-) -> None:
+async def test_what_a_killed_supervisor_left_is_ended(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SUPERVISOR, tmp_path, STANDIN, stdout=asyncio.subprocess.PIPE
     )
