@@ -1,6 +1,7 @@
 """The commands of the local stack; `make` calls them."""
 
 import asyncio
+import errno
 import json
 import os
 import random
@@ -41,7 +42,11 @@ class OneSentence(click.Group):
             if isinstance(error, ChildFailed):
                 Console(sys.stderr, no_color=True).logs(error.name, error.output)
             click.echo(str(error), err=True)
-            sys.exit(1)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            click.echo(f"The disk is full: {error.filename or 'nothing can be written'}.", err=True)
+        sys.exit(1)
 
 
 @click.group(cls=OneSentence)

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ class Postgres:
         password_file.touch(mode=0o600)
         password_file.write_text(self.password)
         # Under another name until it is whole: a start that was cut short begins anew.
+        for leftover in self.folder.glob("data.*"):
+            shutil.rmtree(leftover)
         unfinished = self.folder / f"data.{secrets.token_hex(4)}"
         if who is not None:
             for path in (self.folder, password_file):
@@ -214,5 +217,6 @@ def _run(command: list[str], who: Identity | None) -> None:
     )
     if result.returncode != 0:
         lines = (result.stderr or result.stdout).strip().splitlines()
-        reason = lines[-1] if lines else how_ended(result.returncode)
+        told = (line for line in lines if "error:" in line or "FATAL:" in line)
+        reason = next(told, how_ended(result.returncode))
         raise CannotStart(f"PostgreSQL's data folder could not be made: {reason}")
