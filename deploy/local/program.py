@@ -5,9 +5,11 @@ import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from deploy.local import logs
@@ -38,7 +40,9 @@ class Program:
         """Begin a process that leads a group of its own and writes to `log`."""
         identity = self.identity
         change = identity is not None and not identity.prefix
-        prefix = (identity.prefix if identity else ()) or self._end_with_parent()
+        prefix = identity.prefix if identity else ()
+        if not prefix:
+            prefix = await asyncio.to_thread(end_with_parent, self.stop_signal.name)
         output = await asyncio.to_thread(logs.open_log, log)
         try:
             return await asyncio.create_subprocess_exec(
@@ -57,11 +61,21 @@ class Program:
         finally:
             os.close(output)
 
-    def _end_with_parent(self) -> tuple[str, ...]:
-        """A prefix by which the kernel ends the program when its supervisor dies; Linux has it."""
-        setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-        name = self.stop_signal.name.removeprefix("SIG")
-        return (setpriv, "--pdeathsig", name) if setpriv else ()
+
+@cache
+def end_with_parent(stop_signal: str) -> tuple[str, ...]:
+    """A prefix by which the kernel ends a program when its supervisor dies; Linux has it."""
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    prefix = (setpriv, "--pdeathsig", stop_signal.removeprefix("SIG")) if setpriv else ()
+    return prefix if prefix and runs(*prefix, "true") else ()
+
+
+def runs(*command: str) -> bool:
+    """Whether the command can be run here and succeeds."""
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 async def run_to_end(program: Program, name: str, log: Path, within: float) -> None:

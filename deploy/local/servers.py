@@ -14,7 +14,7 @@ from deploy.local.endpoint import Endpoint
 from deploy.local.errors import CannotStart
 from deploy.local.postgres import Postgres
 from deploy.local.process import Child, Say, all_ready
-from deploy.local.program import Program, package
+from deploy.local.program import Program, package, runs
 from deploy.local.state import State
 from deploy.local.traces import TraceFiles
 
@@ -268,6 +268,9 @@ class Servers:
             ports = state.port("collector"), state.port("collector grpc")
             collector = Collector(state.path / "collector", *ports, self._traces.url)
             url, program = collector.url, collector.prepare()
+            if not runs(program.argv[0], "--version"):
+                self._say("collector", "has no build for this machine: spans go to files directly")
+                url, program = self._traces.url, None
         self._otlp_endpoint = self._add(Endpoint("collector", "otlp", url), program)
 
     def _add(self, endpoint: Endpoint, program: Program | None) -> str:
