@@ -94,6 +94,11 @@ imports: $(INSTALLED) ## Check who imports whom
 
 ##@ Maintain
 
+.PHONY: new-service
+new-service: $(INSTALLED) ## Add a service, and test it (NAME=library THING=book)
+	@$(PY) -m deploy.local new-service
+	@$(PY) -m pytest -q services/$(NAME) tests/rules
+
 .PHONY: upgrade
 upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows
 	@$(UV) pip compile --upgrade $(LOCK) --extra dev --extra users --extra local pyproject.toml -o requirements/dev.lock >/dev/null
