@@ -15,7 +15,7 @@ import click
 from deploy.local import background, foreground, suite
 from deploy.local import new_service as creation
 from deploy.local.background import go_silent
-from deploy.local.console import Console, progress_bars, table
+from deploy.local.console import Console, columns, progress_bars, table
 from deploy.local.errors import CannotStart, ChildFailed
 from deploy.local.follow import Follower, follow, show_new
 from deploy.local.program import run_to_end
@@ -212,3 +212,17 @@ def new_service(console: Console, name: str, thing: str | None) -> None:
         f"`{words.name}` keeps {words.things}, at /api/{words.things} and on port {words.port}: "
         f"see services/{words.name}, and `git status` for where else it appears."
     )
+
+
+@main.command()
+@click.pass_obj
+def routes(console: Console) -> None:
+    """Show every route; exit 1 where the gateway's table and a service do not agree."""
+    from deploy.local import routes as routing
+
+    table = routing.table()
+    console.print(columns(routing.lines(table)))
+    faults = routing.faults(table, routing.served())
+    for fault in faults:
+        click.echo(fault, err=True)
+    sys.exit(1 if faults else 0)
