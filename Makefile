@@ -76,6 +76,10 @@ k8s-check: $(INSTALLED) ## Render and validate deploy/k8s, and what builds the i
 routes: $(INSTALLED) ## Show every route and who may call it; fail where two say different things
 	@$(PY) -m deploy.local routes
 
+.PHONY: plans
+plans: $(INSTALLED) ## Show what each read costs on 100,000 rows; fail where it is too much
+	@$(PY) -m deploy.local plans
+
 .PHONY: format
 format: $(INSTALLED) ## Format the code
 	@$(PY) -m ruff format

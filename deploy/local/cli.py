@@ -226,3 +226,17 @@ def routes(console: Console) -> None:
     for fault in faults:
         click.echo(fault, err=True)
     sys.exit(1 if faults else 0)
+
+
+@main.command()
+@click.pass_obj
+def plans(console: Console) -> None:
+    """Show what each read costs on 100,000 rows; exit 1 where one takes more than it may."""
+    from deploy.local import plans as planning
+
+    found = asyncio.run(planning.of_all(console.say))
+    console.print(columns([planning.HEADINGS, *planning.lines(found)]))
+    faults = planning.faults(found)
+    for fault in faults:
+        click.echo(fault, err=True)
+    sys.exit(1 if faults else 0)
