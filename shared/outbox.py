@@ -23,6 +23,7 @@ from shared.context import current_work
 from shared.database import Connection
 from shared.events import Event
 from shared.settings import DataSettings
+from shared.telemetry import SECONDS
 
 BATCH = 256
 POLL_SECONDS = 0.5
@@ -133,7 +134,10 @@ class Relay:
         self._stream_check_seconds = stream_check_seconds
         self._wake = asyncio.Event()
         self._lag = metrics.get_meter(__name__).create_histogram(
-            "quartet.outbox.lag", "s", "From the fact to its acknowledgement by NATS"
+            "quartet.outbox.lag",
+            "s",
+            "From the fact to its acknowledgement by NATS",
+            explicit_bucket_boundaries_advisory=SECONDS,
         )
 
     async def run(self) -> None:

@@ -21,6 +21,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 FLUSH_SECONDS = 3.0
+# Bounds of histograms of seconds, from a fast statement to what nobody waits for.
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _UNSAID = {"record_exception": False, "set_status_on_exception": False}
 _SECRET = ("password", "token", "secret", "authorization", "cookie", "email", "key")
 
