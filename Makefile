@@ -107,6 +107,10 @@ new-service: $(INSTALLED) ## Add a service, and test it (NAME=library THING=book
 	@$(PY) -m deploy.local new-service
 	@$(PY) -m pytest -q services/$(NAME) tests/rules
 
+.PHONY: security
+security: $(INSTALLED) ## Look for known weaknesses of the locked packages (OSV_URL=…)
+	@$(PY) -m deploy.local security requirements/dev.lock requirements/uv.lock
+
 .PHONY: upgrade
 upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows
 	@$(UV) pip compile --upgrade $(LOCK) --extra dev --extra users --extra local pyproject.toml -o requirements/dev.lock >/dev/null
