@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from functools import cache
 from typing import Any
 
 import structlog
@@ -154,6 +155,12 @@ def _add_trace(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
 
 def _redact(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
     for name in event:
-        if any(secret in name.lower() for secret in _SECRET):
+        if _is_secret(name):
             event[name] = "[redacted]"
     return event
+
+
+@cache
+def _is_secret(name: str) -> bool:
+    """Names come from code, so there are few."""
+    return any(secret in name.lower() for secret in _SECRET)
