@@ -11,7 +11,7 @@ class Work(msgspec.Struct):
     """Facts gathered while one request or event is worked on.
 
     `statements` and `database_seconds` cost the SQL; `position` is the newest outbox position
-    that this work wrote; `account` is the caller's id.
+    that this work wrote; `account` is the caller's id; `job` is the job that runs.
     """
 
     route: str = ""
@@ -19,6 +19,7 @@ class Work(msgspec.Struct):
     statements: int = 0
     database_seconds: float = 0.0
     position: int | None = None
+    job: UUID | None = None
 
 
 _work: ContextVar[Work | None] = ContextVar("quartet_work", default=None)

@@ -2,15 +2,14 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
-import nats.errors
 import structlog
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
@@ -18,7 +17,7 @@ from opentelemetry import metrics, propagate, trace
 from quart import Quart
 
 from shared.applied import Applied
-from shared.bus import Bus, pulled
+from shared.bus import Bus, held, pulled
 from shared.context import begin_work, trace_id
 from shared.database import Connection, transaction
 from shared.errors import Unavailable
@@ -153,7 +152,7 @@ class Consumer:
         it again, and the inbox drops it.
         """
         try:
-            async with _held(message, self._delivery.ack_wait):
+            async with held(message, self._delivery.ack_wait):
                 await self._until_available(message, envelope)
         except asyncio.CancelledError:
             await message.nak()  # handed back at once, rather than after the ack wait
@@ -210,23 +209,6 @@ class Consumer:
             await insert_dead_letter(db, envelope, message.data, error, attempts)
         self._dead.add(1, {"messaging.destination.name": message.subject})
         await message.term()
-
-
-@asynccontextmanager
-async def _held(message: Msg, ack_wait: float) -> AsyncIterator[None]:
-    """Tell NATS now and then that the message is worked on, so that no other replica gets it."""
-
-    async def tell() -> None:
-        with suppress(nats.errors.Error):
-            while True:
-                await asyncio.sleep(ack_wait / 3)
-                await message.in_progress()
-
-    telling = asyncio.create_task(tell())
-    try:
-        yield
-    finally:
-        telling.cancel()
 
 
 def _envelope(message: Msg, publisher: str) -> Envelope:

@@ -89,17 +89,24 @@ async def insert_event(
     return position
 
 
-async def select_unpublished(db: Connection, limit: int) -> list[Row]:
+async def select_unpublished(db: Connection, limit: int, now: datetime) -> list[Row]:
     """The oldest rows that still wait, by state and not by number: a smaller number may commit
-    after a larger one.
+    after a larger one. Jobs that are not due yet stay where they are.
     """
     rows = await db.fetch(
-        """SELECT position, id, subject, aggregate, data, traceparent, occurred_at
-             FROM outbox
-            WHERE published_at IS NULL
-            ORDER BY position
-            LIMIT $1""",
+        """(SELECT position, id, subject, aggregate, data, traceparent, occurred_at
+              FROM outbox
+             WHERE published_at IS NULL AND due_at IS NULL
+             ORDER BY position
+             LIMIT $1)
+           UNION ALL
+           (SELECT position, id, subject, aggregate, data, traceparent, occurred_at
+              FROM outbox
+             WHERE published_at IS NULL AND due_at <= $2
+             ORDER BY due_at
+             LIMIT $1)""",
         limit,
+        now,
     )
     return [msgspec.convert(row, Row) for row in rows]
 
@@ -111,10 +118,24 @@ async def update_published(db: Connection, positions: list[int], now: datetime) 
     )
 
 
-async def update_unpublished(db: Any) -> str:
-    """Mark every row as waiting again. There may be millions, so this may take minutes."""
+async def update_events_unpublished(db: Any) -> str:
+    """Mark every event as waiting again. There may be millions, so this may take minutes."""
     status: str = await db.execute(
-        "UPDATE outbox SET published_at = NULL WHERE published_at IS NOT NULL", timeout=600
+        """UPDATE outbox SET published_at = NULL
+            WHERE published_at IS NOT NULL AND subject NOT LIKE 'jobs.%'""",
+        timeout=600,
+    )
+    return status
+
+
+async def update_jobs_unpublished(db: Any) -> str:
+    """Mark every job as waiting again that is neither done nor set aside."""
+    status: str = await db.execute(
+        """UPDATE outbox SET published_at = NULL
+            WHERE published_at IS NOT NULL AND subject LIKE 'jobs.%'
+              AND NOT EXISTS (SELECT FROM inbox WHERE inbox.id = outbox.id)
+              AND NOT EXISTS (SELECT FROM dead_letters WHERE dead_letters.id = outbox.id)""",
+        timeout=600,
     )
     return status
 
@@ -128,7 +149,9 @@ class Relay:
         database_url: str,
         bus: Bus,
         stream_check_seconds: float = STREAM_CHECK_SECONDS,
+        queues: bool = False,
     ) -> None:
+        self._queues = queues
         self._service, self._url, self._bus = service, database_url, bus
         self._stream_check_seconds = stream_check_seconds
         self._wake = asyncio.Event()
@@ -178,13 +201,17 @@ class Relay:
         unread. Who has read it already drops it by the inbox.
         """
         if await self._bus.ensure_stream(self._service) == 0:
-            status = await update_unpublished(db)
+            status = await update_events_unpublished(db)
             if status != "UPDATE 0":
                 _log.warning("stream is new, and filled again", outbox=status)
+        if self._queues and await self._bus.ensure_queues(self._service) == 0:
+            status = await update_jobs_unpublished(db)
+            if status != "UPDATE 0":
+                _log.warning("queues are new, and filled again", outbox=status)
 
     async def _publish_waiting(self, db: Any, jetstream: JetStreamContext) -> None:
         self._wake.clear()
-        rows = await select_unpublished(db, BATCH)
+        rows = await select_unpublished(db, BATCH, datetime.now(UTC))
         if not rows:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
@@ -221,7 +248,9 @@ class Relay:
                 "content-type": "application/json",
             }
             propagate.inject(headers)
-            await jetstream.publish(row.subject, row.data, stream=self._service, headers=headers)
+            queued = row.subject.startswith("jobs.")
+            stream = f"jobs-{self._service}" if queued else self._service
+            await jetstream.publish(row.subject, row.data, stream=stream, headers=headers)
         self._lag.record((datetime.now(UTC) - row.occurred_at).total_seconds())
 
 
@@ -231,12 +260,14 @@ async def _end(db: Any) -> None:
         await asyncio.shield(db.close(timeout=1))
 
 
-def use_outbox(app: Quart, settings: DataSettings) -> None:
-    """Run the relay while `app` serves. Needs `use_database` and `use_bus` before it."""
+def use_outbox(app: Quart, settings: DataSettings, *, queues: bool = False) -> None:
+    """Run the relay while `app` serves; `queues` says that the service has jobs. Needs
+    `use_database` and `use_bus` before it.
+    """
 
     @app.while_serving
     async def relay() -> AsyncGenerator[None, None]:
-        relay = Relay(app.name, settings.database_url, app.extensions["bus"])
+        relay = Relay(app.name, settings.database_url, app.extensions["bus"], queues=queues)
         task = asyncio.create_task(relay.run())
         try:
             yield
