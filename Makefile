@@ -8,7 +8,7 @@ LOCK := --universal --generate-hashes --no-emit-index-url --no-annotate --python
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): requirements/dev.lock requirements/uv.lock deploy/local/setup.sh
 	@deploy/local/setup.sh >&2
@@ -60,6 +60,10 @@ check: format-check lint types imports rules test ## Everything that must hold b
 test: $(INSTALLED) ## Run every test (ARGS="-k register services/users")
 	@$(PY) -m pytest $(ARGS)
 
+.PHONY: gateway users content notifications
+gateway users content notifications: $(INSTALLED) ## Run the tests of that service
+	@$(PY) -m pytest services/$@ $(ARGS)
+
 .PHONY: rules
 rules: $(INSTALLED) ## Test the rules across the repository
 	@$(PY) -m pytest tests/rules
@@ -89,6 +93,7 @@ imports: $(INSTALLED) ## Check who imports whom
 .PHONY: upgrade
 upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows
 	@$(UV) pip compile --upgrade $(LOCK) --extra dev --extra users --extra local pyproject.toml -o requirements/dev.lock >/dev/null
+	@$(UV) pip compile $(LOCK) --extra users -c requirements/dev.lock pyproject.toml -o requirements/runtime.lock >/dev/null
 	@echo uv | $(UV) pip compile --upgrade --no-header $(LOCK) - -o requirements/uv.lock >/dev/null
 
 .PHONY: clean

@@ -1,6 +1,8 @@
 """Plain-SQL migrations, applied in order under a lock, each in its own transaction."""
 
+import asyncio
 import re
+import time
 from importlib.resources import files
 from typing import Any
 
@@ -38,17 +40,55 @@ def migrations(*packages: str) -> list[Migration]:
     return found
 
 
-async def migrate(url: str, *packages: str) -> list[str]:
+async def migrate(url: str, *packages: str, patience: float = 0) -> list[str]:
     """Apply what is missing, and name it. Two runners at once apply each migration once.
 
-    Raises `DatabaseAhead` when the database is newer than the code.
+    A server that is not there yet is waited for, for `patience` seconds. Raises `DatabaseAhead`
+    when the database is newer than the code.
     """
-    db = await asyncpg.connect(url)
+    db = await _connected(url, patience)
     try:
         await db.execute("SELECT pg_advisory_lock($1)", _LOCK)
         return await _apply(db, migrations(*packages))
     finally:
         await db.close()
+
+
+async def await_migrations(url: str, *packages: str, patience: float) -> list[str]:
+    """Wait until somebody has applied all migrations; name those missing after `patience` seconds.
+
+    A database that is ahead will do: old code serves on a new schema while a release is rolled out.
+    """
+    deadline = time.monotonic() + patience
+    db = await _connected(url, patience)
+    try:
+        while missing := await _missing(db, migrations(*packages)):
+            if time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(0.5)
+        return [step.name for step in missing]
+    finally:
+        await db.close()
+
+
+async def _connected(url: str, patience: float) -> Any:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return await asyncpg.connect(url, timeout=5)
+        except (OSError, asyncpg.CannotConnectNowError):
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(0.5)
+
+
+async def _missing(db: Any, known: list[Migration]) -> list[Migration]:
+    try:
+        rows = await db.fetch("SELECT origin, number FROM schema_migrations LIMIT 10000")
+    except asyncpg.UndefinedTableError:  # nobody has begun
+        return known
+    applied = {(row["origin"], row["number"]) for row in rows}
+    return [step for step in known if (step.origin, step.number) not in applied]
 
 
 async def _apply(db: Any, known: list[Migration]) -> list[str]:

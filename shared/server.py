@@ -1,4 +1,4 @@
-"""A service as a process: `python -m services.<name> [serve|migrate]`."""
+"""A service as a process: `python -m services.<name> [serve|migrate|await-migrations]`."""
 
 import asyncio
 import signal
@@ -12,12 +12,14 @@ from granian.server.embed import Server as GranianServer
 from hypercorn.asyncio import serve as serve_hypercorn
 from hypercorn.config import Config
 
-from shared.migrations import migrate
+from shared.migrations import await_migrations, migrate
 from shared.settings import EX_CONFIG, DataSettings, ServiceSettings, SettingsError, load
 from shared.telemetry import start_logging, start_telemetry, stop_telemetry
 
 S = TypeVar("S", bound=ServiceSettings)
 KEEP_ALIVE_SECONDS = 75.0  # longer than any client of ours keeps an idle connection
+SERVER_SECONDS = 60.0  # for a PostgreSQL that starts when we do
+SCHEMA_SECONDS = 300.0  # for migrations that somebody else applies
 _log = structlog.get_logger()
 
 
@@ -48,18 +50,29 @@ def _obey(
     create_app: Callable[[S], Any],
     packages: Sequence[str],
 ) -> int:
-    if command == ["migrate"] and isinstance(settings, DataSettings):
-        applied = asyncio.run(migrate(settings.database_url, *packages))
-        _log.info("migrated", applied=applied)
-        return 0
+    if isinstance(settings, DataSettings) and command in (["migrate"], ["await-migrations"]):
+        return asyncio.run(_bring_schema(command[0], settings.database_url, packages))
     if command != ["serve"]:
-        _log.error("unknown command", command=command, known=["serve", "migrate"])
+        known = ["serve", "migrate", "await-migrations"]
+        _log.error("unknown command", command=command, known=known)
         return 64  # sysexits.h EX_USAGE
     start_telemetry(name, settings.log_level)
     try:
         return _run(settings, create_app(settings))
     finally:
         stop_telemetry()
+
+
+async def _bring_schema(command: str, url: str, packages: Sequence[str]) -> int:
+    """Apply the migrations, or wait until somebody else has; the server may be starting too."""
+    if command == "migrate":
+        _log.info("migrated", applied=await migrate(url, *packages, patience=SERVER_SECONDS))
+        return 0
+    missing = await await_migrations(url, *packages, patience=SCHEMA_SECONDS)
+    if missing:
+        _log.error("the database lacks migrations", missing=missing)
+        return 75  # sysexits.h EX_TEMPFAIL
+    return 0
 
 
 def _run(settings: ServiceSettings, app: Any) -> int:

@@ -171,8 +171,7 @@ async def create_comment(slug: str) -> Response:
     return reply(schema.SingleComment(comment=comment))
 
 
-# PostgreSQL's bigint ends there; a larger number is no comment's.
-@routes.delete("/api/articles/<slug>/comments/<int(max=9223372036854775807):id>")
+@routes.delete("/api/articles/<slug>/comments/<int:id>")
 @operation(
     "DeleteArticleComment",
     "Delete one's own comment",

@@ -69,7 +69,7 @@ class Passwords:
                 return self._hasher.verify(hash_ or self._nobodys, _canonical(password))
             return False
 
-        return await self._threads.run(verify) and hash_ is not None
+        return await self._threads.run(verify)
 
     def outdated(self, hash_: str) -> bool:
         """Whether a hash was made with other parameters than those of today."""

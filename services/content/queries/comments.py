@@ -24,7 +24,7 @@ async def find_comments(
                   username, bio, image,
                   EXISTS (SELECT FROM follows
                            WHERE follower_id = $2 AND followee_id = authors.id AND following
-                         ) AS following
+                          OFFSET 0) AS following
              FROM slugs
              JOIN articles ON articles.id = slugs.article_id
              LEFT JOIN LATERAL (

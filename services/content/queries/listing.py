@@ -14,14 +14,16 @@ from shared.database import Connection
 MOST_COUNTED = 10_000  # where several filters meet, nobody keeps the count
 
 # A selection names `page` (id, created_at) and `total` (articles). A page beyond the end is one
-# row that holds the total alone.
+# row that holds the total alone. OFFSET 0 keeps the planner from reading all of a viewer's
+# favourites, or of a tag's articles, where it should look up twenty.
 _SEEN_BY_VIEWER: LiteralString = """
 SELECT total.articles, slug, title, description, tag_list, favorites_count,
        shown.created_at, updated_at, username, bio, image,
        EXISTS (SELECT FROM favorites
-                WHERE article_id = shown.id AND account_id = $1) AS favorited,
+                WHERE article_id = shown.id AND account_id = $1 OFFSET 0) AS favorited,
        EXISTS (SELECT FROM follows
-                WHERE follower_id = $1 AND followee_id = author_id AND following) AS following
+                WHERE follower_id = $1 AND followee_id = author_id AND following
+               OFFSET 0) AS following
   FROM total
   LEFT JOIN (page
        JOIN articles AS shown ON shown.id = page.id
@@ -83,11 +85,12 @@ async def select_by_author(
              SELECT id, created_at FROM articles
               WHERE author_id = (SELECT id FROM author)
                 AND ($5::text IS NULL
-                     OR EXISTS (SELECT FROM article_tags WHERE article_id = id AND tag = $5))
+                     OR EXISTS (SELECT FROM article_tags
+                                 WHERE article_id = id AND tag = $5 OFFSET 0))
                 AND ($6::text IS NULL
                      OR EXISTS (SELECT FROM favorites
                                  WHERE article_id = articles.id
-                                   AND account_id = (SELECT id FROM fan)))),
+                                   AND account_id = (SELECT id FROM fan) OFFSET 0))),
            page AS (
              SELECT id, created_at FROM found
               ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3),
@@ -123,7 +126,8 @@ async def select_favorited(
               WHERE account_id = (SELECT id FROM fan)
                 AND ($5::text IS NULL
                      OR EXISTS (SELECT FROM article_tags
-                                 WHERE article_id = favorites.article_id AND tag = $5))),
+                                 WHERE article_id = favorites.article_id AND tag = $5
+                                OFFSET 0))),
            page AS (
              SELECT id, created_at FROM found
               ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3),
@@ -173,9 +177,9 @@ async def select_feed(db: Connection, reader: UUID, page: Page) -> MultipleArtic
                  ORDER BY created_at DESC, id DESC LIMIT $2::int + $3::int) AS recent
               ORDER BY recent.created_at DESC, recent.id DESC LIMIT $2 OFFSET $3),
            total AS (
-             SELECT coalesce(sum(articles), 0)::bigint AS articles
-               FROM follows JOIN account_counts ON account_id = followee_id
-              WHERE follower_id = $1 AND following)""",
+             SELECT coalesce(sum((SELECT articles FROM account_counts
+                                   WHERE account_id = followee_id)), 0)::bigint AS articles
+               FROM follows WHERE follower_id = $1 AND following)""",
         reader,
         page,
     )

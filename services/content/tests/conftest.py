@@ -1,10 +1,8 @@
-"""A content service on real servers, with authors whom it knows."""
+"""A content service on real servers, with members whom it knows."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from uuid import UUID
+from collections.abc import AsyncIterator
 
 import asyncpg
-import msgspec
 import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol
@@ -15,18 +13,8 @@ from services.content.app import create_app
 from services.content.names import username_key
 from services.content.queries.projections import upsert_author
 from services.content.settings import Settings
+from services.content.tests.members import Join, Member
 from shared.testing import Signer, clean_database, serving
-
-
-class Member(msgspec.Struct, frozen=True):
-    """Somebody with an account, and the headers of their requests."""
-
-    id: UUID
-    username: str
-    headers: dict[str, str]
-
-
-Join = Callable[[], Awaitable[Member]]
 
 
 @pytest.fixture(scope="package")
@@ -65,13 +53,29 @@ async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def join(db: asyncpg.Connection, signer: Signer) -> Join:
+def join(client: TestClientProtocol, db: asyncpg.Connection, signer: Signer) -> Join:
     """Have somebody join whom the service knows already."""
 
     async def join() -> Member:
         account = uuid7()
         username = f"Member {account.hex}"
         await upsert_author(db, account, username, username_key(username), "Writes.", "", 1)
-        return Member(account, username, signer.headers(account))
+        return Member(client, account, username, signer.headers(account))
 
     return join
+
+
+@pytest.fixture
+async def author(join: Join) -> Member:
+    return await join()
+
+
+@pytest.fixture
+async def reader(join: Join) -> Member:
+    return await join()
+
+
+@pytest.fixture
+def stranger(client: TestClientProtocol) -> Member:
+    """Somebody who has not said who they are."""
+    return Member(client, uuid7(), "nobody", {})

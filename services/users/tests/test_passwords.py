@@ -75,14 +75,14 @@ async def test_the_loop_turns_while_a_hash_is_made() -> None:
 async def test_what_the_queue_can_not_hold_is_refused_at_once() -> None:
     async with working(count=1, queue=1) as threads:
         go = Event()
-        held = [asyncio.create_task(threads.run(go.wait)) for _ in range(2)]
+        held = [asyncio.create_task(threads.run(lambda: go.wait(10))) for _ in range(2)]
         await asyncio.sleep(0)  # both have taken their place
         with pytest.raises(Unavailable) as refusal:
-            await threads.run(go.wait)
+            await threads.run(lambda: go.wait(10))
         assert refusal.value.retry_after == 1
         go.set()
         assert await asyncio.gather(*held) == [True, True]
-        assert await threads.run(go.wait)
+        assert await threads.run(lambda: go.wait(10))
 
 
 async def test_a_client_that_leaves_frees_its_place_when_the_work_has_ended() -> None:
@@ -91,7 +91,7 @@ async def test_a_client_that_leaves_frees_its_place_when_the_work_has_ended() ->
 
         def work() -> bool:
             begun.set()
-            return go.wait()
+            return go.wait(10)
 
         leaving = asyncio.create_task(threads.run(work))
         await asyncio.to_thread(begun.wait)
@@ -99,7 +99,7 @@ async def test_a_client_that_leaves_frees_its_place_when_the_work_has_ended() ->
         with pytest.raises(asyncio.CancelledError):
             await leaving
         with pytest.raises(Unavailable):
-            await threads.run(go.wait)
+            await threads.run(lambda: go.wait(10))
         go.set()
         assert await until(lambda: admitted(threads), what="a free place")
 

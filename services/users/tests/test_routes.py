@@ -172,6 +172,12 @@ async def test_a_change_that_does_not_fit_is_named(ada: Person, field: str, valu
     assert (await ada.get("/api/user"))["user"]["bio"] == ""
 
 
+@pytest.mark.parametrize(("field", "value"), [("username", "a/b"), ("email", "nowhere")])
+async def test_a_changed_name_is_valid(ada: Person, field: str, value: str) -> None:
+    response = await ada.send("PUT", "/api/user", {"user": {field: value}})
+    assert await faults(response) == {field: ["is invalid"], "body": []}
+
+
 async def test_somebody_elses_name_is_taken(ada: Person, bob: Person) -> None:
     response = await ada.send("PUT", "/api/user", {"user": {"username": bob.username.title()}})
     assert await faults(response) == {"username": TAKEN, "body": []}
