@@ -10,7 +10,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 from quart import Quart, current_app
 
-from shared.context import current_work
+from shared.context import current_work, seconds_left
 from shared.errors import Unavailable
 from shared.settings import DataSettings
 
@@ -45,28 +45,36 @@ class CountedConnection(asyncpg.Connection):
     """Adds each statement, and its seconds, to the current work."""
 
     async def execute(self, *args: Any, **options: Any) -> Any:
-        with _counted():
+        with _counted(options):
             return await super().execute(*args, **options)
 
     async def executemany(self, *args: Any, **options: Any) -> Any:
-        with _counted():
+        with _counted(options):
             return await super().executemany(*args, **options)
 
     async def fetch(self, *args: Any, **options: Any) -> Any:
-        with _counted():
+        with _counted(options):
             return await super().fetch(*args, **options)
 
     async def fetchrow(self, *args: Any, **options: Any) -> Any:
-        with _counted():
+        with _counted(options):
             return await super().fetchrow(*args, **options)
 
     async def fetchval(self, *args: Any, **options: Any) -> Any:
-        with _counted():
+        with _counted(options):
             return await super().fetchval(*args, **options)
 
 
 @contextmanager
-def _counted() -> Iterator[None]:
+def _counted(options: dict[str, Any]) -> Iterator[None]:
+    """Raises `Unavailable` when the deadline of the work has passed; else it bounds the statement,
+    which asyncpg cancels in the server.
+    """
+    left = seconds_left()
+    if left is not None:
+        if left <= 0:
+            raise Unavailable("The deadline has passed.")
+        options.setdefault("timeout", left)
     work, begun = current_work(), time.perf_counter()
     try:
         yield
@@ -128,8 +136,11 @@ async def _acquired(pool: Any, wait: float) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def connection() -> AsyncIterator[Connection]:
     """A pooled connection for reads of one statement. Raises `Unavailable`."""
-    extensions = current_app.extensions
-    async with _acquired(extensions["database"], extensions["pool_wait"]) as db:
+    enclosing = _enclosing()
+    if enclosing is not None:
+        yield enclosing
+        return
+    async with _acquired(current_app.extensions["database"], _pool_wait()) as db:
         yield db
 
 
@@ -137,14 +148,37 @@ async def connection() -> AsyncIterator[Connection]:
 async def transaction() -> AsyncIterator[Connection]:
     """A transaction on a pooled connection: commits at the end, rolls back on any exception.
 
-    Opened by the edge (route, subscriber, job) and by nothing below it. Raises `Unavailable`.
+    Opened by the edge (route, subscriber, job) and by nothing below it. Within a keyed request it
+    is a part of that request's transaction. Raises `Unavailable`.
     """
-    extensions = current_app.extensions
+    enclosing = _enclosing()
+    if enclosing is None:
+        async with open_transaction() as db:
+            yield db
+    else:
+        async with enclosing.transaction():
+            yield enclosing
+
+
+@asynccontextmanager
+async def open_transaction() -> AsyncIterator[Connection]:
+    """A transaction that no other encloses. Raises `Unavailable`."""
     async with (
-        _acquired(extensions["database"], extensions["pool_wait"]) as db,
+        _acquired(current_app.extensions["database"], _pool_wait()) as db,
         db.transaction(),
     ):
         yield db
+
+
+def _enclosing() -> Any:
+    work = current_work()
+    return None if work is None else work.transaction
+
+
+def _pool_wait() -> float:
+    wait: float = current_app.extensions["pool_wait"]
+    left = seconds_left()
+    return wait if left is None else min(wait, left)
 
 
 def _measure(pool: Any, service: str) -> None:
