@@ -68,6 +68,10 @@ gateway users content notifications: $(INSTALLED) ## Run the tests of that servi
 rules: $(INSTALLED) ## Test the rules across the repository
 	@$(PY) -m pytest tests/rules
 
+.PHONY: k8s-check
+k8s-check: $(INSTALLED) ## Render and validate deploy/k8s, and what builds the images
+	@$(PY) -m pytest tests/rules/test_deploy.py tests/rules/test_images.py
+
 .PHONY: format
 format: $(INSTALLED) ## Format the code
 	@$(PY) -m ruff format

@@ -2,8 +2,10 @@
 
 import asyncio
 import signal
+import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import structlog
@@ -17,7 +19,9 @@ from shared.settings import EX_CONFIG, DataSettings, ServiceSettings, SettingsEr
 from shared.telemetry import start_logging, start_telemetry, stop_telemetry
 
 S = TypeVar("S", bound=ServiceSettings)
-KEEP_ALIVE_SECONDS = 75.0  # longer than any client of ours keeps an idle connection
+KEEP_ALIVE_SECONDS = 75.0  # clients of ours let go of an idle connection earlier, Granian at 30
+BACKLOG = 1024
+MOST_CONNECTIONS = 16_384  # Granian stops accepting there; left to itself, at as few as its backlog
 SERVER_SECONDS = 60.0  # for a PostgreSQL that starts when we do
 SCHEMA_SECONDS = 300.0  # for migrations that somebody else applies
 _log = structlog.get_logger()
@@ -89,16 +93,122 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def _serve(settings: ServiceSettings, app: Any) -> int:
-    """Serve until SIGTERM or SIGINT, then drain: end what runs, take nothing new, return 0."""
-    stop = asyncio.Event()
+    """Serve until SIGTERM or SIGINT, then drain: end what runs, take nothing new, return 0.
+
+    1 says that the app could not start, that the address can't be had, or that the server ended
+    by itself.
+    """
+    stop, requests = asyncio.Event(), Requests(app)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if settings.server == "granian":
-        await _serve_granian(settings, app, stop)
-    else:
-        await _serve_hypercorn(settings, app, stop)
+    serve = _serve_granian if settings.server == "granian" else _serve_hypercorn
+    try:
+        async with _lifespan(app, stop, settings.grace):
+            if not stop.is_set():
+                await _until(stop, serve(settings, requests, stop), requests, settings.grace)
+    except CannotServe as error:
+        _log.error("can't serve", reason=str(error))
+        return 1
     return 0
+
+
+class CannotServe(Exception):
+    """The app did not start, or the server can't listen or went away by itself."""
+
+
+class Requests:
+    """ASGI: knows the requests that run, so that they can be ended when the grace is over.
+
+    The lifespan does not pass: it is ours, and the same with either server.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running.discard(task)
+
+    def cancel(self) -> None:
+        """End what still runs."""
+        for task in self._running:
+            task.cancel()
+
+
+@asynccontextmanager
+async def _lifespan(app: Any, stop: asyncio.Event, grace: float) -> AsyncIterator[None]:
+    """Start `app` and end it (ASGI lifespan). A stop that comes during the start ends it as well.
+
+    Raises `CannotServe`.
+    """
+    told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def run() -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
+        try:
+            await app({**scope, "state": {}}, told.get, said.put)
+        except Exception as error:
+            await said.put({"type": "lifespan.failed", "message": str(error)})
+
+    async def pass_through(event: str) -> None:
+        await told.put({"type": f"lifespan.{event}"})
+        answer = await said.get()
+        if not answer["type"].endswith("complete"):
+            raise CannotServe(f"{event} failed: {answer.get('message', '')}")
+
+    running = asyncio.create_task(run())
+    try:
+        started = await _unless(stop, pass_through("startup"))
+        try:
+            yield
+        finally:
+            if started:
+                await asyncio.wait_for(pass_through("shutdown"), grace)
+    except TimeoutError as error:
+        raise CannotServe("shutdown took too long") from error
+    finally:
+        running.cancel()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether `work` came to its end before `stop` was set; it is cancelled otherwise."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not working.done():
+        working.cancel()
+        return False
+    working.result()
+    return True
+
+
+async def _until(
+    stop: asyncio.Event, serve: Coroutine[Any, Any, None], requests: Requests, grace: float
+) -> None:
+    """Run a server that ends by itself after `stop`. Clients that never end a request, or never
+    read the reply, hold both servers up for as long as they like: after `grace`, cut them off.
+    """
+    serving, stopping = asyncio.create_task(serve), asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    await asyncio.wait({serving}, timeout=grace)
+    for cut in (requests.cancel, serving.cancel):
+        if not serving.done():
+            cut()
+            await asyncio.wait({serving}, timeout=1.0)
+    error = None if serving.cancelled() or not serving.done() else serving.exception()
+    if error is not None or not stop.is_set():
+        raise CannotServe(str(error or "the server ended by itself")) from error
 
 
 async def _serve_hypercorn(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:
@@ -113,15 +223,32 @@ async def _serve_hypercorn(settings: ServiceSettings, app: Any, stop: asyncio.Ev
 
 
 async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:
+    _require_free(settings.host, settings.port)
     server = GranianServer(
         app,
         address=settings.host,
         port=settings.port,
-        interface=Interfaces.ASGI,
+        interface=Interfaces.ASGINL,
+        backlog=BACKLOG,
+        backpressure=MOST_CONNECTIONS,
         log_enabled=False,
     )
-    serving = asyncio.create_task(server.serve())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    server.stop()  # type: ignore[no-untyped-call]
-    await serving
+
+    async def end() -> None:
+        await stop.wait()
+        server.stop()  # type: ignore[no-untyped-call]
+
+    ending = asyncio.create_task(end())
+    try:
+        await server.serve()
+    finally:
+        ending.cancel()
+
+
+def _require_free(host: str, port: int) -> None:
+    """Granian shares its port (SO_REUSEPORT): a second process would silently get half of the
+    connections. Raises `OSError` where the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family):
+        pass

@@ -7,7 +7,8 @@ import random
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class State:
         self.traces = self.path / "traces"
         self.run = self.path / "run"
         self._lock: int | None = None
+        self._changing = threading.Lock()
 
     def make(self) -> None:
         """Create the folders; others may pass the outer one, as PostgreSQL must under root."""
@@ -88,25 +90,23 @@ class State:
 
     def port(self, name: str) -> int:
         """A free loopback port for `name`: the one that it had last time when that is free."""
-        known: dict[str, int] = self._read("ports.json", {})
-        port = known.get(name)
-        if port is None or not is_free(port):
-            taken = set(known.values())
-            port = next(p for p in _candidates() if p not in taken and is_free(p))
-            self.write("ports.json", known | {name: port})
-        return port
+        with self._changing:
+            known: dict[str, int] = self._read("ports.json", {})
+            port = known.get(name)
+            if port is None or not is_free(port):
+                taken = set(known.values())
+                port = next(p for p in _candidates() if p not in taken and is_free(p))
+                self.write("ports.json", known | {name: port})
+            return port
 
     def secret(self, name: str) -> str:
         """The password of `name`, made once."""
-        return self.once("secrets.json", name, lambda: secrets.token_urlsafe(24))
-
-    def once(self, file: str, name: str, make: Callable[[], str]) -> str:
-        """The value kept under `name` in `file`; `make` gives it the first time."""
-        known: dict[str, str] = self._read(file, {})
-        if name not in known:
-            known[name] = make()
-            self.write(file, known)
-        return known[name]
+        with self._changing:
+            known: dict[str, str] = self._read("secrets.json", {})
+            if name not in known:
+                known[name] = secrets.token_urlsafe(24)
+                self.write("secrets.json", known)
+            return known[name]
 
     def write(self, file: str, value: Any) -> Path:
         """Replace `file` by `value` as JSON, whole or not at all, readable by its owner alone."""

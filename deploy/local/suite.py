@@ -47,6 +47,9 @@ def program(service: str, told: Mapping[str, str], argv: tuple[str, ...]) -> Pro
     ours = dict(os.environ)  # noqa: TID251 - handed on, not read
     # The administrator's login is none of theirs.
     ours.pop("QUARTET_POSTGRES_URL", None)
+    # Peers and collector are here, not behind the proxy that the machine may have.
+    for name in ("NO_PROXY", "no_proxy"):
+        ours[name] = ",".join(filter(None, [ours.get(name), "127.0.0.1", "localhost"]))
     return Program(argv=argv, env={**ours, **told}, cwd=ROOT)
 
 

@@ -110,17 +110,7 @@ async def create(
     )
     if not await insert_article(db, article, draft.description, draft.body):
         raise AuthorUnknown
-    await publish(
-        db,
-        ArticlePublished(
-            article_id=id,
-            author_id=author,
-            slug=article.slug,
-            title=article.title,
-            tags=article.tag_list,
-        ),
-        now,
-    )
+    await _tell(db, ArticlePublished, article, now)
     await write_tags(db, article, article.tag_list)
     await count_published(db, article)
     await count_total(db, article, 1)
@@ -150,17 +140,7 @@ async def update(
         tag_list=article.tag_list if changes.tag_list is UNSET else _distinct(changes.tag_list),
     )
     await update_article(db, changed, _given(changes.description), _given(changes.body), now)
-    await publish(
-        db,
-        ArticleUpdated(
-            article_id=changed.id,
-            author_id=changed.author_id,
-            slug=changed.slug,
-            title=changed.title,
-            tags=changed.tag_list,
-        ),
-        now,
-    )
+    await _tell(db, ArticleUpdated, changed, now)
     if changed.tag_list != article.tag_list:
         await write_tags(db, changed, changed.tag_list)
     return await read(db, changed.slug, caller)
@@ -190,16 +170,7 @@ async def favorite(db: Connection, slug: str, account: UUID, now: datetime) -> s
     """
     article = await lock(db, slug)
     if await insert_favorite(db, article, account, now):
-        await publish(
-            db,
-            ArticleFavorited(
-                article_id=article.id,
-                author_id=article.author_id,
-                account_id=account,
-                slug=article.slug,
-            ),
-            now,
-        )
+        await _tell_favorite(db, ArticleFavorited, article, account, now)
     return await read(db, slug, account)
 
 
@@ -210,16 +181,7 @@ async def unfavorite(db: Connection, slug: str, account: UUID, now: datetime) ->
     """
     article = await lock(db, slug)
     if await delete_favorite(db, article, account):
-        await publish(
-            db,
-            ArticleUnfavorited(
-                article_id=article.id,
-                author_id=article.author_id,
-                account_id=account,
-                slug=article.slug,
-            ),
-            now,
-        )
+        await _tell_favorite(db, ArticleUnfavorited, article, account, now)
     return await read(db, slug, account)
 
 
@@ -256,6 +218,38 @@ async def _following(
     if changes.title is UNSET or slug_of(changes.title) == slug_of(article.title):
         return article.slug
     return await _claim(db, article.id, changes.title, ending)
+
+
+async def _tell(
+    db: Connection,
+    fact: type[ArticlePublished] | type[ArticleUpdated],
+    article: Article,
+    now: datetime,
+) -> None:
+    event = fact(
+        article_id=article.id,
+        author_id=article.author_id,
+        slug=article.slug,
+        title=article.title,
+        tags=article.tag_list,
+    )
+    await publish(db, event, now)
+
+
+async def _tell_favorite(
+    db: Connection,
+    fact: type[ArticleFavorited] | type[ArticleUnfavorited],
+    article: Article,
+    account: UUID,
+    now: datetime,
+) -> None:
+    event = fact(
+        article_id=article.id,
+        author_id=article.author_id,
+        account_id=account,
+        slug=article.slug,
+    )
+    await publish(db, event, now)
 
 
 def _distinct(tags: list[str]) -> list[str]:

@@ -1,13 +1,14 @@
 """Stands in for a service: `standin.py NAME [migrate]` answers `/readyz`, or ends at once.
 
 `STANDIN_FAILS=NAME` makes that one end with exit code 78; `STANDIN_STUBBORN=NAME` makes it deaf
-to SIGTERM."""
+to SIGTERM; while a file NAME is in the folder `STANDIN_SICK`, it ends as soon as it begins."""
 
 import json
 import os
 import signal
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 
 class Ready(BaseHTTPRequestHandler):
@@ -29,6 +30,8 @@ def main(name: str, *arguments: str) -> int:
     )
     if environ.get("STANDIN_FAILS") == name:
         return 78
+    if Path(environ.get("STANDIN_SICK", "/nowhere"), name).exists():
+        return 1
     if arguments == ("migrate",):
         return 0
     deaf = environ.get("STANDIN_STUBBORN") == name

@@ -1,6 +1,7 @@
 """The real servers: they work, keep to themselves, and come back when they die."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -129,6 +130,15 @@ async def test_servers_elsewhere_are_used_and_not_started(servers: Servers, tmp_
         assert await connection.fetchval("SELECT current_database()") == "elsewhere"
         await connection.close()
         await second.drop_database("elsewhere")
+
+
+async def test_databases_can_be_made_at_once(servers: Servers) -> None:
+    names = [f"at_once_{number}" for number in range(4)]
+    urls = await asyncio.gather(*(servers.create_database(name) for name in names))
+    kept = json.loads((servers.state.path / "secrets.json").read_text())
+    for name, url in zip(names, urls, strict=True):
+        assert kept[f"database {name}"] in url
+        await servers.drop_database(name)
 
 
 async def test_an_administrator_who_is_no_superuser_will_do(servers: Servers) -> None:

@@ -19,6 +19,7 @@ from deploy.local.servers import Elsewhere, Servers
 from deploy.local.stack import Stack
 from deploy.local.state import is_free
 from deploy.local.suite import ROOT, SERVICES, WITH_DATABASE
+from deploy.local.tests.conftest import Eventually
 
 STANDIN = str(Path(__file__).with_name("standin.py"))
 
@@ -37,7 +38,8 @@ def elsewhere(servers: Servers) -> Elsewhere:
 async def stack(
     tmp_path_factory: pytest.TempPathFactory, elsewhere: Elsewhere
 ) -> AsyncIterator[Stack]:
-    state, told = tmp_path_factory.mktemp("stack"), {"QUARTET_SERVER": "granian"}
+    state = tmp_path_factory.mktemp("stack")
+    told = {"QUARTET_SERVER": "granian", "STANDIN_SICK": str(state)}
     async with Stack(state, elsewhere=elsewhere, told=told, command=standin) as running:
         yield running
 
@@ -119,6 +121,20 @@ async def test_a_killed_service_comes_back_on_its_port_and_the_others_stay(
     story = (stack.state.logs / "stack.log").read_text()
     assert "ended (signal SIGKILL); it starts again in 0.2 s" in story
     assert "is ready again" in story
+
+
+async def test_one_that_keeps_dying_is_tried_again_and_the_others_stay(
+    stack: Stack, eventually: Eventually
+) -> None:
+    content = stack.services["content"]
+    others = [child for child in stack.services.values() if child is not content]
+    before, restarts = [child.pid for child in others], content.restarts
+    (stack.state.path / "content").touch()
+    content.kill()
+    await eventually(lambda: content.restarts >= restarts + 3)
+    assert [child.pid for child in others] == before
+    (stack.state.path / "content").unlink()
+    await content.ready(20)
 
 
 async def test_status_asks_servers_that_run_elsewhere(stack: Stack) -> None:

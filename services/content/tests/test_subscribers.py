@@ -21,7 +21,7 @@ from shared.events.users import EVENTS, ProfileUpdated, UserFollowed, UserRegist
 from shared.outbox import use_outbox
 from shared.service import create_service
 from shared.settings import DataSettings
-from shared.testing import Signer, clean_database, emit, serving
+from shared.testing import Signer, clean_database, emit, serving, until
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -115,9 +115,9 @@ async def test_a_feed_is_of_those_whom_one_follows(
     assert (await reader.get("/articles/feed")) == {"articles": [], "articlesCount": 0}
 
 
-@pytest.fixture(scope="module")
-async def users(servers: Servers) -> AsyncIterator[str]:
-    """The publishing half of a users service; gives the URL of its database."""
+@pytest.fixture
+async def users(servers: Servers, stranger: Member, db: asyncpg.Connection) -> AsyncIterator[str]:
+    """The publishing half of a users service, to whom content listens already; its database."""
     url = await clean_database(servers.admin_url, "content_test_users", "shared")
     settings = DataSettings(database_url=url, nats_url=servers.nats_url, env="test")
     app: Quart = create_service("users", settings)
@@ -125,22 +125,41 @@ async def users(servers: Servers) -> AsyncIterator[str]:
     use_bus(app, settings)
     use_outbox(app, settings)
     async with serving(app):
+        await begin_far_from_others(url)
+        await register(url, registered(stranger.id))
+        known = "SELECT EXISTS (SELECT FROM authors WHERE id = $1)"
+        await until(lambda: db.fetchval(known, stranger.id), what="an author")
         yield url
+
+
+async def begin_far_from_others(users: str) -> None:
+    """Other tests of this run publish to the same stream, from databases that count from 1."""
+    db = await asyncpg.connect(users)
+    await db.execute("ALTER TABLE outbox ALTER COLUMN position RESTART WITH 1000000")
+    await db.close()
+
+
+async def register(users: str, *events: UserRegistered) -> int:
+    """Publish the registrations, all in one transaction; the position of the last."""
+    db = await asyncpg.connect(users)
+    try:
+        async with db.transaction():
+            return (await emit(db, *events))[-1]
+    finally:
+        await db.close()
 
 
 async def test_who_has_registered_elsewhere_may_publish_at_once(
     users: str, stranger: Member, signer: Signer
 ) -> None:
     """By `Quartet-After`, though others registered just before."""
-    newcomer = msgspec.structs.replace(stranger, headers=signer.headers(stranger.id))
-    db = await asyncpg.connect(users)
-    async with db.transaction():
-        await emit(db, *(registered(uuid7(), f"other {n}") for n in range(50)))
-        (position,) = await emit(db, registered(newcomer.id, f"Newcomer {newcomer.id.hex}"))
-    await db.close()
-    newcomer.headers["Quartet-After"] = f"users={position}"
+    account = uuid7()
+    others = [registered(uuid7(), f"other {n}") for n in range(50)]
+    position = await register(users, *others, registered(account, f"Newcomer {account.hex}"))
+    headers = signer.headers(account) | {"Quartet-After": f"users={position}"}
+    newcomer = msgspec.structs.replace(stranger, id=account, headers=headers)
     article = await newcomer.publish()
-    assert article["author"]["username"] == f"Newcomer {newcomer.id.hex}"
+    assert article["author"]["username"] == f"Newcomer {account.hex}"
 
 
 async def test_who_is_not_known_yet_is_asked_to_try_again(stranger: Member, signer: Signer) -> None:

@@ -1,0 +1,23 @@
+"""The notifications service, wired."""
+
+from quart import Quart
+
+from services.notifications.routes import routes
+from services.notifications.settings import Settings
+from services.notifications.subscribers import HANDLERS
+from shared.auth import use_verifier
+from shared.bus import use_bus
+from shared.database import use_database
+from shared.inbox import use_inbox
+from shared.service import create_service
+
+
+def create_app(settings: Settings) -> Quart:
+    """The app with its resources, which open when it starts to serve."""
+    app = create_service("notifications", settings)
+    use_database(app, settings)
+    use_verifier(app, settings.jwks_url)
+    use_bus(app, settings)
+    use_inbox(app, HANDLERS)
+    app.register_blueprint(routes)
+    return app

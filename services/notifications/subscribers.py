@@ -1,0 +1,121 @@
+"""Facts of users and content, to projections and notifications."""
+
+from services.notifications.delivery import (
+    announce,
+    begin_following,
+    cease_following,
+    tell_author,
+)
+from services.notifications.model import Article, FollowChange
+from services.notifications.queries.projections import upsert_article, upsert_person
+from shared.database import Connection
+from shared.events import Envelope
+from shared.events.content import (
+    ArticleDeleted,
+    ArticleFavorited,
+    ArticlePublished,
+    ArticleUpdated,
+    CommentCreated,
+)
+from shared.events.users import ProfileUpdated, UserFollowed, UserRegistered, UserUnfollowed
+from shared.inbox import Handlers
+
+
+async def on_profile(
+    db: Connection, event: UserRegistered | ProfileUpdated, envelope: Envelope
+) -> None:
+    """Keep what others see of somebody."""
+    await upsert_person(db, event.account_id, event.username, event.image, envelope.position)
+
+
+async def on_followed(db: Connection, event: UserFollowed, envelope: Envelope) -> None:
+    """Tell of the follower, and let them be told of what their author publishes."""
+    await begin_following(db, _change(event, envelope, following=True))
+
+
+async def on_unfollowed(db: Connection, event: UserUnfollowed, envelope: Envelope) -> None:
+    """Tell them no more."""
+    await cease_following(db, _change(event, envelope, following=False))
+
+
+async def on_published(db: Connection, event: ArticlePublished, envelope: Envelope) -> None:
+    """Tell the author's followers."""
+    await announce(db, _article(event, envelope), envelope.occurred_at)
+
+
+async def on_updated(db: Connection, event: ArticleUpdated, envelope: Envelope) -> None:
+    """Show the article by its new names."""
+    await upsert_article(db, _article(event, envelope))
+
+
+async def on_deleted(db: Connection, event: ArticleDeleted, envelope: Envelope) -> None:
+    """Show the article no more."""
+    article = Article(
+        id=event.article_id,
+        author_id=event.author_id,
+        slug=event.slug,
+        title="",
+        position=envelope.position,
+    )
+    await upsert_article(db, article, deleted=True)
+
+
+async def on_favorited(db: Connection, event: ArticleFavorited, envelope: Envelope) -> None:
+    """Tell the author."""
+    await tell_author(
+        db,
+        "favorited",
+        author_id=event.author_id,
+        actor_id=event.account_id,
+        article_id=event.article_id,
+        fact=f"{event.account_id}:{event.article_id}",
+        at=envelope.occurred_at,
+    )
+
+
+async def on_commented(db: Connection, event: CommentCreated, envelope: Envelope) -> None:
+    """Tell the author."""
+    await tell_author(
+        db,
+        "commented",
+        author_id=event.author_id,
+        actor_id=event.account_id,
+        article_id=event.article_id,
+        fact=str(event.comment_id),
+        at=envelope.occurred_at,
+    )
+
+
+def _change(
+    event: UserFollowed | UserUnfollowed, envelope: Envelope, *, following: bool
+) -> FollowChange:
+    return FollowChange(
+        follower_id=event.follower_id,
+        followee_id=event.followee_id,
+        following=following,
+        changed_at=envelope.occurred_at,
+        position=envelope.position,
+    )
+
+
+def _article(event: ArticlePublished | ArticleUpdated, envelope: Envelope) -> Article:
+    return Article(
+        id=event.article_id,
+        author_id=event.author_id,
+        slug=event.slug,
+        title=event.title,
+        position=envelope.position,
+    )
+
+
+HANDLERS: Handlers = {
+    UserRegistered: on_profile,
+    ProfileUpdated: on_profile,
+    UserFollowed: on_followed,
+    UserUnfollowed: on_unfollowed,
+    ArticlePublished: on_published,
+    ArticleUpdated: on_updated,
+    ArticleDeleted: on_deleted,
+    ArticleFavorited: on_favorited,
+    CommentCreated: on_commented,
+}

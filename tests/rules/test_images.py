@@ -1,0 +1,143 @@
+"""Rules for what builds the images and runs them outside production."""
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.images.trim import trim
+from shared.settings import load
+from shared.testing import until
+from tests.rules.test_suite import ROOT, SERVICES, settings_type
+
+BIN = Path(sys.executable).parent
+DEV = ROOT / "deploy" / "k8s" / "overlays" / "dev"
+SKAFFOLD_SCHEMA = ROOT.parent / "shared" / "spec" / "skaffold-schema.json"
+
+
+def read(file: str) -> Any:
+    return yaml.safe_load((ROOT / file).read_text())
+
+
+def run(tool: str, *arguments: str) -> None:
+    done = subprocess.run([BIN / tool, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dockerfile_has_no_known_fault() -> None:
+    run("hadolint", "Dockerfile")
+
+
+@pytest.mark.parametrize("newer", ["# syntax", "<<", "--link", "--mount"])
+def test_every_builder_knows_the_instructions_of_the_dockerfile(newer: str) -> None:
+    assert newer not in (ROOT / "Dockerfile").read_text()
+
+
+def test_images_hold_what_was_tested() -> None:
+    images, tests = pins("runtime.lock"), pins("dev.lock")
+    command = (ROOT / "requirements" / "runtime.lock").read_text().splitlines()[1].lstrip("# ")
+    assert images <= tests, f"lock again: {command}"
+
+
+def pins(lock: str) -> set[str]:
+    text = (ROOT / "requirements" / lock).read_text()
+    return set(re.findall(r"^([a-z0-9-]+==[^\\]+?) \\", text, re.MULTILINE))
+
+
+def test_trimmed_packages_still_load(tmp_path: Path) -> None:
+    package = Path(find_spec("uvloop").origin or "").parent  # type: ignore[union-attr]  # locked
+    shutil.copytree(package, tmp_path / "uvloop")
+    saved = trim(tmp_path)
+    assert saved > 0
+    assert not list(tmp_path.rglob("*.pyx"))
+    loads = (
+        "import uvloop; assert uvloop.__file__.startswith({!r}); uvloop.new_event_loop().close()"
+    )
+    subprocess.run([sys.executable, "-c", loads.format(str(tmp_path))], cwd=tmp_path, check=True)
+
+
+def test_skaffold_builds_an_image_of_each_service() -> None:
+    if SKAFFOLD_SCHEMA.exists():  # it is not part of the project
+        run("check-jsonschema", "--schemafile", str(SKAFFOLD_SCHEMA), "skaffold.yaml")
+    artifacts = read("skaffold.yaml")["build"]["artifacts"]
+    built = {artifact["image"]: artifact["docker"]["buildArgs"] for artifact in artifacts}
+    assert built == {f"quartet-{service}": {"SERVICE": service} for service in SERVICES}
+
+
+def test_skaffold_syncs_to_where_the_dev_overlay_runs_the_code() -> None:
+    patch = yaml.safe_load((DEV / "reload.yaml").read_text())
+    (container,) = patch["spec"]["template"]["spec"]["containers"]
+    _, _, image, code, module = container["command"]
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert f"WORKDIR {image}\n" in dockerfile
+    assert f'ENTRYPOINT ["python", "-m", "{module}"]' in dockerfile
+    for artifact in read("skaffold.yaml")["build"]["artifacts"]:
+        rules = artifact["sync"]["manual"]
+        assert {rule["src"] for rule in rules} == {"services/**/*.py", "shared/**/*.py"}
+        assert {rule["dest"] for rule in rules} == {code}
+
+
+def test_compose_runs_every_service_and_opens_to_this_machine_alone() -> None:
+    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
+    services = read("compose.yaml")["services"]
+    for service in SERVICES:
+        assert services[service]["build"]["args"] == {"SERVICE": service}
+        given = services[service]["environment"]
+        if "signing-keys" in services[service].get("secrets", []):
+            given |= {"USERS_SIGNING_KEYS": (DEV / "signing-keys.json").read_text()}
+        load(settings_type(service), service, given)
+    for service in services.values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_compose_has_the_servers_of_the_cluster() -> None:
+    components = (ROOT / "deploy" / "k8s" / "components").rglob("*.yaml")
+    used = {
+        image
+        for path in components
+        for image in re.findall(r"^ +image: (\S+)$", path.read_text(), re.MULTILINE)
+    }
+    assert used <= {service["image"] for service in read("compose.yaml")["services"].values()}
+
+
+def test_the_workflow_is_one_that_its_runner_accepts() -> None:
+    workflows = [str(path) for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+
+
+PROGRAM = """
+import pathlib, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+pathlib.Path({said!r}).write_text({text!r})
+signal.pause()
+"""
+
+
+async def test_a_pod_of_skaffold_dev_runs_what_was_edited(tmp_path: Path) -> None:
+    image, code, said = tmp_path / "image", tmp_path / "code", tmp_path / "said"
+    image.mkdir()
+    code.mkdir()
+    (image / "service.py").write_text(PROGRAM.format(said=str(said), text="as built"))
+
+    async def says(text: str) -> bool:
+        return said.exists() and said.read_text() == text
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(DEV / "reload.py"), str(image), str(code), "service"
+    )
+    try:
+        await until(lambda: says("as built"))
+        (code / "service.py").write_text(PROGRAM.format(said=str(said), text="as edited"))
+        await until(lambda: says("as edited"))
+    finally:
+        process.terminate()
+        async with asyncio.timeout(10):
+            status = await process.wait()
+    assert status == 7, "the exit code of the service is that of the container"
