@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from deploy.local.routes import app_of, settings_type
 from deploy.local.suite import ROOT, SERVICES
 from shared import events as contracts
 from shared.events import Event
 from shared.service import undeclared
-from shared.settings import load
 
 PUBLISHERS: dict[str, tuple[type[Event], ...]] = {
     module.name: importlib.import_module(f"shared.events.{module.name}").EVENTS
@@ -35,27 +35,6 @@ APPEARS_IN = (
     *("docs/architecture.md", "deploy/k8s/base/kustomization.yaml"),
 )
 BANNED = {"utils", "helpers", "common", "base", "core", "misc", "manager"}
-
-
-def settings_type(service: str) -> Any:
-    return importlib.import_module(f"services.{service}.settings").Settings
-
-
-def app_of(service: str) -> Any:
-    environ = {f"{service.upper()}_DATABASE_URL": "postgresql://nobody@localhost/none"}
-    settings = load(settings_type(service), service, environ | signing_keys())
-    return importlib.import_module(f"services.{service}.app").create_app(settings)
-
-
-def signing_keys() -> dict[str, str]:
-    key = {
-        "kty": "OKP",
-        "crv": "Ed25519",
-        "kid": "rules",
-        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",  # RFC 8037, appendix A.2
-        "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
-    }
-    return {"USERS_SIGNING_KEYS": msgspec.json.encode({"keys": [key]}).decode()}
 
 
 @pytest.mark.parametrize("service", SERVICES)
