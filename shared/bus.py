@@ -124,44 +124,84 @@ class Bus:
         The publisher alone does this: it has the events to fill a new stream with. A stream whose
         settings differ is left as it is, since whoever changed them had a reason.
         """
-        jetstream = await self.jetstream()
+        return await self._ensure(
+            StreamConfig(
+                name=publisher,
+                subjects=[f"{publisher}.>"],
+                retention=RetentionPolicy.LIMITS,
+                storage=StorageType.FILE,
+                max_age=STREAM_AGE,
+                duplicate_window=DUPLICATE_WINDOW,
+                num_replicas=self._replicas,
+            )
+        )
+
+    async def ensure_queues(self, service: str) -> int:
+        """Make the work queues of a service's jobs, unless they are there; return the number of
+        the last job, which is 0 only for queues that never held any.
+        """
+        return await self._ensure(
+            StreamConfig(
+                name=f"jobs-{service}",
+                subjects=[f"jobs.{service}.>"],
+                retention=RetentionPolicy.WORK_QUEUE,
+                storage=StorageType.FILE,
+                duplicate_window=DUPLICATE_WINDOW,
+                num_replicas=self._replicas,
+            )
+        )
+
+    async def _ensure(self, config: StreamConfig) -> int:
+        jetstream, name = await self.jetstream(), str(config.name)
         try:
-            info = await self.unless_lost(jetstream.add_stream(self._stream(publisher)))
+            info = await self.unless_lost(jetstream.add_stream(config))
         except BadRequestError as error:
             if error.err_code != _STREAM_DIFFERS:
                 raise
-            if publisher not in self._differing:
-                _log.warning("stream differs from the settings, and is left so", stream=publisher)
-            self._differing.add(publisher)
-            info = await self.unless_lost(jetstream.stream_info(publisher))
+            if name not in self._differing:
+                _log.warning("stream differs from the settings, and is left so", stream=name)
+            self._differing.add(name)
+            info = await self.unless_lost(jetstream.stream_info(name))
         return info.state.last_seq
-
-    def _stream(self, publisher: str) -> StreamConfig:
-        return StreamConfig(
-            name=publisher,
-            subjects=[f"{publisher}.>"],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            max_age=STREAM_AGE,
-            duplicate_window=DUPLICATE_WINDOW,
-            num_replicas=self._replicas,
-        )
 
     async def ensure_consumer(self, publisher: str, durable: str, ack_wait: float) -> None:
         """Make a durable consumer of a publisher's events, shared by all replicas of a service.
 
         Raises `nats.js.errors.NotFoundError` until the publisher has made the stream.
         """
-        jetstream = await self.jetstream()
+        await self._ensure_consumer(publisher, durable, ack_wait)
+
+    async def ensure_queue_consumer(self, service: str, priority: str, ack_wait: float) -> None:
+        """Make the durable consumer of one queue, shared by all workers of a service.
+
+        Raises `nats.js.errors.NotFoundError` until the relay has made the queues.
+        """
+        only = f"jobs.{service}.{priority}.>"
+        await self._ensure_consumer(f"jobs-{service}", priority, ack_wait, only)
+
+    async def _ensure_consumer(
+        self, stream: str, durable: str, ack_wait: float, only: str | None = None
+    ) -> None:
         config = ConsumerConfig(
             durable_name=durable,
             deliver_policy=DeliverPolicy.ALL,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=ack_wait,
+            filter_subject=only,
             max_deliver=-1,  # attempts are counted here: only the service can set aside
             max_ack_pending=1024,
         )
-        await self.unless_lost(jetstream.add_consumer(publisher, config))
+        jetstream = await self.jetstream()
+        await self.unless_lost(jetstream.add_consumer(stream, config))
+
+    async def backlog(self, publisher: str) -> int:
+        """How many events the slowest reader of a publisher's stream has before it; who does not
+        read at all is no reader.
+        """
+        jetstream = await self.jetstream()
+        readers = await self.unless_lost(jetstream.consumers_info(publisher))
+        reading = (info for info in readers if info.num_waiting or info.num_ack_pending)
+        return max((info.num_pending or 0 for info in reading), default=0)
 
     async def check(self) -> None:
         """Raises `ConnectionError` while NATS is away."""

@@ -10,7 +10,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 from quart import Quart, current_app
 
-from shared.context import current_work
+from shared.context import current_work, seconds_left
 from shared.errors import Unavailable
 from shared.settings import DataSettings
 
@@ -23,6 +23,7 @@ _UNREACHABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.QueryCanceledError,
+    asyncpg.InternalClientError,  # used in the moment between the server's farewell and its end
 )
 _RELAY = 1  # its session is not of the pool
 
@@ -42,32 +43,46 @@ class Connection(Protocol):
     async def fetchval(self, query: LiteralString, *args: object) -> Any: ...
 
 
+# What asyncpg ends a transaction with. It must reach the server after the deadline too: the
+# connection goes back to the pool.
+_ENDINGS = ("COMMIT", "ROLLBACK", "RELEASE")
+
+
 class CountedConnection(asyncpg.Connection):
     """Adds each statement, and its seconds, to the current work."""
 
-    async def execute(self, *args: Any, **options: Any) -> Any:
-        with _counted():
-            return await super().execute(*args, **options)
+    async def execute(self, query: str, *args: Any, **options: Any) -> Any:
+        with _counted(options, bounded=not query.startswith(_ENDINGS)):
+            return await super().execute(query, *args, **options)
 
     async def executemany(self, *args: Any, **options: Any) -> Any:
-        with _counted():
+        with _counted(options):
             return await super().executemany(*args, **options)
 
     async def fetch(self, *args: Any, **options: Any) -> Any:
-        with _counted():
+        with _counted(options):
             return await super().fetch(*args, **options)
 
     async def fetchrow(self, *args: Any, **options: Any) -> Any:
-        with _counted():
+        with _counted(options):
             return await super().fetchrow(*args, **options)
 
     async def fetchval(self, *args: Any, **options: Any) -> Any:
-        with _counted():
+        with _counted(options):
             return await super().fetchval(*args, **options)
 
 
 @contextmanager
-def _counted() -> Iterator[None]:
+def _counted(options: dict[str, Any], *, bounded: bool = True) -> Iterator[None]:
+    """Raises `Unavailable` when the deadline of the work has passed; else it bounds the statement,
+    which asyncpg cancels in the server.
+    """
+    left = seconds_left() if bounded else None
+    if left is not None:
+        if left <= 0:
+            raise Unavailable("The deadline has passed.")
+        limit = options.get("timeout") or current_app.extensions["settings"].statement_timeout
+        options["timeout"] = min(left, limit)
     work, begun = current_work(), time.perf_counter()
     try:
         yield
@@ -147,15 +162,27 @@ def _answers(pool: Any, wait: float) -> Any:
 @asynccontextmanager
 async def _acquired(pool: Any, wait: float) -> AsyncIterator[Any]:
     """A connection within `wait` seconds. Raises `Unavailable` when there is none, or it breaks."""
-    try:
+    with _unavailable():
         async with pool.acquire(timeout=wait) as db:
-            try:
+            with _own_faults(db):
                 yield db
-            except asyncpg.InterfaceError as error:
-                if isinstance(error, ValueError) or db.is_closed():
-                    raise
-                # Such as a wrong number of arguments: a fault of ours, and no outage.
-                raise RuntimeError("A connection was used wrongly.") from error
+
+
+@contextmanager
+def _own_faults(db: Any) -> Iterator[None]:
+    """Such as a wrong number of arguments: a fault of ours, and no outage."""
+    try:
+        yield
+    except asyncpg.InterfaceError as error:
+        if isinstance(error, ValueError) or db.is_closed():
+            raise
+        raise RuntimeError("A connection was used wrongly.") from error
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
     except _UNREACHABLE as error:
         if isinstance(error, ValueError):  # asyncpg: a parameter that the driver can't encode
             raise
@@ -165,8 +192,12 @@ async def _acquired(pool: Any, wait: float) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def connection() -> AsyncIterator[Connection]:
     """A pooled connection for reads of one statement. Raises `Unavailable`."""
-    extensions = current_app.extensions
-    async with _acquired(extensions["database"], extensions["pool_wait"]) as db:
+    enclosing = _enclosing()
+    if enclosing is not None and enclosing.db is not None:
+        with _unavailable(), _own_faults(enclosing.db):
+            yield enclosing.db
+        return
+    async with _acquired(current_app.extensions["database"], _pool_wait()) as db:
         yield db
 
 
@@ -174,14 +205,39 @@ async def connection() -> AsyncIterator[Connection]:
 async def transaction() -> AsyncIterator[Connection]:
     """A transaction on a pooled connection: commits at the end, rolls back on any exception.
 
-    Opened by the edge (route, subscriber, job) and by nothing below it. Raises `Unavailable`.
+    Opened by the edge (route, subscriber, job) and by nothing below it. Within a keyed request it
+    is a part of that request's transaction. Raises `Unavailable`.
     """
-    extensions = current_app.extensions
+    enclosing = _enclosing()
+    if enclosing is None:
+        async with open_transaction() as db:
+            yield db
+    else:
+        db = await enclosing.open()
+        with _unavailable(), _own_faults(db):
+            async with db.transaction():
+                yield db
+
+
+@asynccontextmanager
+async def open_transaction() -> AsyncIterator[Connection]:
+    """A transaction that no other encloses. Raises `Unavailable`."""
     async with (
-        _acquired(extensions["database"], extensions["pool_wait"]) as db,
+        _acquired(current_app.extensions["database"], _pool_wait()) as db,
         db.transaction(),
     ):
         yield db
+
+
+def _enclosing() -> Any:
+    work = current_work()
+    return None if work is None else work.enclosing
+
+
+def _pool_wait() -> float:
+    wait: float = current_app.extensions["pool_wait"]
+    left = seconds_left()
+    return wait if left is None else min(wait, left)
 
 
 def _measure(pool: Any, service: str) -> None:

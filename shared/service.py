@@ -17,7 +17,7 @@ from quart import Quart, Response, current_app, request
 from quart.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 
-from shared import errors, position
+from shared import errors, idempotency, position
 from shared.applied import WAIT_SECONDS
 from shared.auth import identify
 from shared.context import begin_work, current_work, trace_id
@@ -27,6 +27,7 @@ from shared.openapi import document
 from shared.settings import ServiceSettings
 
 TRACE = "Quartet-Trace"
+DEADLINE = "Quartet-Deadline"
 PATIENCE_SECONDS = 2.0  # a read can be late or stale; a write may have to be refused
 _OBSERVED = "healthz,readyz,metrics"
 _log = structlog.get_logger()
@@ -59,7 +60,9 @@ def create_service(name: str, settings: ServiceSettings) -> Quart:
     app.extensions |= {"checks": {}, "soft_checks": {}, "settings": settings, "draining": False}
     app.register_error_handler(Exception, _render)
     app.before_request(_admit)
+    app.after_request(_end)  # the last to see a reply
     app.after_request(_position)
+    app.teardown_request(idempotency.abandon)
     _add_routes(app)
     app.asgi_app = OpenTelemetryMiddleware(  # type: ignore[assignment]  # ASGI, typed apart
         AccessLog(app.asgi_app), excluded_urls=_OBSERVED, exclude_spans=["receive", "send"]
@@ -67,15 +70,19 @@ def create_service(name: str, settings: ServiceSettings) -> Quart:
     return app
 
 
-async def _admit() -> None:
-    """Refuse what can't be served, find out who calls, and wait for what the caller has seen."""
+async def _admit() -> Response | None:
+    """Refuse what can't be served, find out who calls, and wait for what the caller has seen.
+
+    Returns a reply that was given before to the same keyed request.
+    """
     check_target(request.scope.get("raw_path", b""), request.query_string)
     rule = request.url_rule
     if rule is None:
-        return
+        return None
     span, work = trace.get_current_span(), current_work()
     if work is not None:
         work.route = rule.rule
+        work.deadline = _deadline(request.headers.get(DEADLINE, ""))
     if span.is_recording():
         span.update_name(f"{request.method} {rule.rule}")
         span.set_attribute("http.route", rule.rule)
@@ -86,6 +93,14 @@ async def _admit() -> None:
     for name, value in (request.view_args or {}).items():
         check_argument(name, value)
     await _catch_up()
+    return await idempotency.begin()
+
+
+def _deadline(header: str) -> float | None:
+    """`Quartet-Deadline` says how many milliseconds are left: clocks of hosts differ."""
+    if not header.isdecimal() or len(header) > 9:
+        return None
+    return asyncio.get_running_loop().time() + int(header) / 1000
 
 
 async def _catch_up() -> None:
@@ -111,6 +126,13 @@ async def _position(response: Response) -> Response:
     if work is not None and work.position is not None and response.status_code < 400:
         response.headers[position.POSITION] = f"{current_app.name}={work.position}"
     return response
+
+
+async def _end(response: Response) -> Response:
+    try:
+        return await idempotency.end(response)
+    except Exception as error:  # what could not be committed was not done
+        return await _render(error)
 
 
 async def _render(error: Exception) -> Response:

@@ -27,7 +27,7 @@ from shared.applied import select_applied
 from shared.bus import Bus
 from shared.database import Connection
 from shared.events import content, users
-from shared.outbox import Relay
+from shared.relay import Relay
 from shared.testing import clean_database, emit, until
 
 
