@@ -1,12 +1,15 @@
 """Facts of users and content, to projections and notifications."""
 
+from datetime import UTC, datetime
+
 from services.notifications.delivery import (
     announce,
     begin_following,
     cease_following,
     tell_author,
+    welcome,
 )
-from services.notifications.model import Article, FollowChange
+from services.notifications.model import Article, FollowChange, Person
 from services.notifications.queries.projections import upsert_article, upsert_person
 from shared.database import Connection
 from shared.events import Envelope
@@ -24,13 +27,22 @@ from shared.inbox import Handlers
 async def on_profile(
     db: Connection, event: UserRegistered | ProfileUpdated, envelope: Envelope
 ) -> None:
-    """Keep what others see of somebody."""
-    await upsert_person(db, event.account_id, event.username, event.image, envelope.position)
+    """Keep what others see of somebody, and where mail reaches them."""
+    person = Person(
+        id=event.account_id, username=event.username, image=event.image, email=event.email
+    )
+    await upsert_person(db, person, envelope.position)
+
+
+async def on_registered(db: Connection, event: UserRegistered, envelope: Envelope) -> None:
+    """Greet them as well."""
+    await on_profile(db, event, envelope)
+    await welcome(db, event.account_id, envelope.occurred_at, datetime.now(UTC))
 
 
 async def on_followed(db: Connection, event: UserFollowed, envelope: Envelope) -> None:
     """Tell of the follower, and let them be told of what their author publishes."""
-    await begin_following(db, _change(event, envelope, following=True))
+    await begin_following(db, _change(event, envelope, following=True), datetime.now(UTC))
 
 
 async def on_unfollowed(db: Connection, event: UserUnfollowed, envelope: Envelope) -> None:
@@ -40,7 +52,7 @@ async def on_unfollowed(db: Connection, event: UserUnfollowed, envelope: Envelop
 
 async def on_published(db: Connection, event: ArticlePublished, envelope: Envelope) -> None:
     """Tell the author's followers."""
-    await announce(db, _article(event, envelope), envelope.occurred_at)
+    await announce(db, _article(event, envelope), envelope.occurred_at, datetime.now(UTC))
 
 
 async def on_updated(db: Connection, event: ArticleUpdated, envelope: Envelope) -> None:
@@ -70,6 +82,7 @@ async def on_favorited(db: Connection, event: ArticleFavorited, envelope: Envelo
         article_id=event.article_id,
         fact=f"{event.account_id}:{event.article_id}",
         at=envelope.occurred_at,
+        now=datetime.now(UTC),
     )
 
 
@@ -83,6 +96,7 @@ async def on_commented(db: Connection, event: CommentCreated, envelope: Envelope
         article_id=event.article_id,
         fact=str(event.comment_id),
         at=envelope.occurred_at,
+        now=datetime.now(UTC),
     )
 
 
@@ -109,7 +123,7 @@ def _article(event: ArticlePublished | ArticleUpdated, envelope: Envelope) -> Ar
 
 
 HANDLERS: Handlers = {
-    UserRegistered: on_profile,
+    UserRegistered: on_registered,
     ProfileUpdated: on_profile,
     UserFollowed: on_followed,
     UserUnfollowed: on_unfollowed,

@@ -15,6 +15,7 @@ from shared.context import current_work
 from shared.database import Connection
 from shared.testing import Signer, clean_database, serving
 
+KEY = "a key that signs links in tests only"
 Costs = list[tuple[str, int]]
 
 
@@ -44,6 +45,7 @@ def app(servers: Servers, database_url: str, signer: Signer, costs: Costs) -> Qu
             nats_url=servers.nats_url,
             jwks_url=signer.jwks_url,
             env="test",
+            unsubscribe_key=KEY,
         )
     )
 
