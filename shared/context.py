@@ -14,8 +14,8 @@ class Work(msgspec.Struct):
 
     `statements` and `database_seconds` cost the SQL; `position` is the newest outbox position
     that this work wrote; `account` is the caller's id; `job` is the job that runs;
-    `deadline` is when the answer comes too late, by the event loop's clock; `transaction` is the
-    connection of one that encloses all of the work.
+    `deadline` is when the answer comes too late, by the event loop's clock; `enclosing` opens the
+    transaction that all others of this work are parts of.
     """
 
     route: str = ""
@@ -25,7 +25,7 @@ class Work(msgspec.Struct):
     position: int | None = None
     job: UUID | None = None
     deadline: float | None = None
-    transaction: Any = None
+    enclosing: Any = None
 
 
 _work: ContextVar[Work | None] = ContextVar("quartet_work", default=None)

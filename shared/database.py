@@ -23,6 +23,7 @@ _UNREACHABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.QueryCanceledError,
+    asyncpg.InternalClientError,  # used in the moment between the server's farewell and its end
 )
 
 
@@ -41,12 +42,17 @@ class Connection(Protocol):
     async def fetchval(self, query: LiteralString, *args: object) -> Any: ...
 
 
+# What asyncpg ends a transaction with. It must reach the server after the deadline too: the
+# connection goes back to the pool.
+_ENDINGS = ("COMMIT", "ROLLBACK", "RELEASE")
+
+
 class CountedConnection(asyncpg.Connection):
     """Adds each statement, and its seconds, to the current work."""
 
-    async def execute(self, *args: Any, **options: Any) -> Any:
-        with _counted(options):
-            return await super().execute(*args, **options)
+    async def execute(self, query: str, *args: Any, **options: Any) -> Any:
+        with _counted(options, bounded=not query.startswith(_ENDINGS)):
+            return await super().execute(query, *args, **options)
 
     async def executemany(self, *args: Any, **options: Any) -> Any:
         with _counted(options):
@@ -66,15 +72,16 @@ class CountedConnection(asyncpg.Connection):
 
 
 @contextmanager
-def _counted(options: dict[str, Any]) -> Iterator[None]:
+def _counted(options: dict[str, Any], *, bounded: bool = True) -> Iterator[None]:
     """Raises `Unavailable` when the deadline of the work has passed; else it bounds the statement,
     which asyncpg cancels in the server.
     """
-    left = seconds_left()
+    left = seconds_left() if bounded else None
     if left is not None:
         if left <= 0:
             raise Unavailable("The deadline has passed.")
-        options.setdefault("timeout", left)
+        limit = options.get("timeout") or current_app.extensions["settings"].statement_timeout
+        options["timeout"] = min(left, limit)
     work, begun = current_work(), time.perf_counter()
     try:
         yield
@@ -124,9 +131,27 @@ def _answers(pool: Any, wait: float) -> Any:
 @asynccontextmanager
 async def _acquired(pool: Any, wait: float) -> AsyncIterator[Any]:
     """A connection within `wait` seconds. Raises `Unavailable` when there is none, or it breaks."""
-    try:
+    with _unavailable():
         async with pool.acquire(timeout=wait) as db:
-            yield db
+            with _own_faults(db):
+                yield db
+
+
+@contextmanager
+def _own_faults(db: Any) -> Iterator[None]:
+    """Such as a wrong number of arguments: a fault of ours, and no outage."""
+    try:
+        yield
+    except asyncpg.InterfaceError as error:
+        if isinstance(error, ValueError) or db.is_closed():
+            raise
+        raise RuntimeError("A connection was used wrongly.") from error
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
     except _UNREACHABLE as error:
         if isinstance(error, ValueError):  # asyncpg: a parameter that the driver can't encode
             raise
@@ -137,8 +162,9 @@ async def _acquired(pool: Any, wait: float) -> AsyncIterator[Any]:
 async def connection() -> AsyncIterator[Connection]:
     """A pooled connection for reads of one statement. Raises `Unavailable`."""
     enclosing = _enclosing()
-    if enclosing is not None:
-        yield enclosing
+    if enclosing is not None and enclosing.db is not None:
+        with _unavailable(), _own_faults(enclosing.db):
+            yield enclosing.db
         return
     async with _acquired(current_app.extensions["database"], _pool_wait()) as db:
         yield db
@@ -156,8 +182,10 @@ async def transaction() -> AsyncIterator[Connection]:
         async with open_transaction() as db:
             yield db
     else:
-        async with enclosing.transaction():
-            yield enclosing
+        db = await enclosing.open()
+        with _unavailable(), _own_faults(db):
+            async with db.transaction():
+                yield db
 
 
 @asynccontextmanager
@@ -172,7 +200,7 @@ async def open_transaction() -> AsyncIterator[Connection]:
 
 def _enclosing() -> Any:
     work = current_work()
-    return None if work is None else work.transaction
+    return None if work is None else work.enclosing
 
 
 def _pool_wait() -> float:

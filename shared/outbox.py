@@ -7,7 +7,7 @@ order. The row stays after it was sent: a stream that lost its disk is made and 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -22,6 +22,7 @@ from shared.bus import Bus
 from shared.context import current_work
 from shared.database import Connection
 from shared.events import Event
+from shared.retention import Retention
 from shared.settings import DataSettings
 
 BATCH = 256
@@ -150,8 +151,9 @@ class Relay:
         bus: Bus,
         stream_check_seconds: float = STREAM_CHECK_SECONDS,
         queues: bool = False,
+        retention: Retention | None = None,
     ) -> None:
-        self._queues = queues
+        self._queues, self._retention = queues, retention
         self._service, self._url, self._bus = service, database_url, bus
         self._stream_check_seconds = stream_check_seconds
         self._wake = asyncio.Event()
@@ -195,6 +197,8 @@ class Relay:
                 await self._check_stream(db)
                 check_at = loop.time() + self._stream_check_seconds
             await self._publish_waiting(db, jetstream)
+            if self._retention is not None:
+                await self._retention.clean(db, datetime.now(UTC))
 
     async def _check_stream(self, db: Any) -> None:
         """Make the stream where there is none, and fill it with all that the old one may have held
@@ -261,13 +265,19 @@ async def _end(db: Any) -> None:
 
 
 def use_outbox(app: Quart, settings: DataSettings, *, queues: bool = False) -> None:
-    """Run the relay while `app` serves; `queues` says that the service has jobs. Needs
-    `use_database` and `use_bus` before it.
+    """Run the relay while `app` serves; `queues` says that the service has jobs. Whoever leads also
+    deletes what is too old. Needs `use_database` and `use_bus` before it.
     """
 
     @app.while_serving
     async def relay() -> AsyncGenerator[None, None]:
-        relay = Relay(app.name, settings.database_url, app.extensions["bus"], queues=queues)
+        relay = Relay(
+            app.name,
+            settings.database_url,
+            app.extensions["bus"],
+            queues=queues,
+            retention=Retention(timedelta(hours=settings.outbox_hours)),
+        )
         task = asyncio.create_task(relay.run())
         try:
             yield

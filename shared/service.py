@@ -58,7 +58,7 @@ def create_service(name: str, settings: ServiceSettings) -> Quart:
     app.extensions |= {"checks": {}, "soft_checks": {}, "settings": settings, "draining": False}
     app.register_error_handler(Exception, _render)
     app.before_request(_admit)
-    app.after_request(idempotency.end)  # the last to see a reply
+    app.after_request(_end)  # the last to see a reply
     app.after_request(_position)
     app.teardown_request(idempotency.abandon)
     _add_routes(app)
@@ -119,6 +119,13 @@ async def _position(response: Response) -> Response:
     if work is not None and work.position is not None and response.status_code < 400:
         response.headers[position.POSITION] = f"{current_app.name}={work.position}"
     return response
+
+
+async def _end(response: Response) -> Response:
+    try:
+        return await idempotency.end(response)
+    except Exception as error:  # what could not be committed was not done
+        return await _render(error)
 
 
 async def _render(error: Exception) -> Response:

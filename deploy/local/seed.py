@@ -86,6 +86,8 @@ async def seed(
             await _write_people(databases, community, progress)
             stories = tell(dice, community, articles, known, now)
             await _write_stories(databases, stories, community, dice, articles, progress)
+        for db in databases.values():
+            await db.execute("ANALYZE")  # plans of the first reads need not wait for autovacuum
     finally:
         for db in databases.values():
             await db.close()
@@ -164,8 +166,8 @@ async def _write_people(
         await _copy(databases["users"], "follows", _FOLLOW, pairs)
         projected = [(follower, followee, True, 0) for follower, followee, _ in pairs]
         await _copy(databases["content"], "follows", _PROJECTED, projected)
-        followers = [(*pair, True, 0) for pair in pairs]
-        await _copy(databases["notifications"], "followers", _FOLLOWER, followers)
+        changes = [(followee, follower, 0, True, at) for follower, followee, at in pairs]
+        await _copy(databases["notifications"], "follows", _CHANGE, changes)
         done += len(follows)
         progress("follows", done, len(community.follows))
 
@@ -175,7 +177,7 @@ _AUTHOR = "id username username_key bio image position"
 _KNOWN = "id username image position"
 _FOLLOW = "follower_id followee_id created_at"
 _PROJECTED = "follower_id followee_id following position"
-_FOLLOWER = "follower_id followee_id followed_at following position"
+_CHANGE = "followee_id follower_id position following changed_at"
 _ARTICLE = "id slug title description body tag_list author_id favorites_count created_at updated_at"
 _TAG = "article_id tag created_at"
 _FAVORITE = "article_id account_id article_created_at created_at"

@@ -1,12 +1,10 @@
 -- The first answer to a POST with an Idempotency-Key, for as long as it may be asked for again.
--- Headers and body are sealed with a key that only the same request yields.
+-- `id` is a digest of the account and the key; status, headers and body are sealed with a key that
+-- only the same request yields. So this table tells nobody an answer, or a key to ask for it with.
 CREATE TABLE idempotency_keys (
-  scope       text NOT NULL,
-  key         text NOT NULL,
+  id          bytea PRIMARY KEY,
   fingerprint bytea NOT NULL,
-  status      int NOT NULL,
   sealed      bytea NOT NULL,
-  created_at  timestamptz NOT NULL,
-  PRIMARY KEY (scope, key)
+  created_at  timestamptz NOT NULL
 );
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);

@@ -12,7 +12,7 @@ from quart import Quart
 
 from deploy.local.servers import Servers
 from shared.settings import DataSettings
-from shared.testing import clean_database, serving
+from shared.testing import Signer, clean_database, serving
 from shared.tests.bells import TABLES, create_alpha
 
 
@@ -31,6 +31,11 @@ async def session(url: str) -> AsyncIterator[asyncpg.Connection]:
         yield db
     finally:
         await db.close()
+
+
+@pytest.fixture(scope="package")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> Signer:
+    return Signer(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="package")
@@ -62,7 +67,8 @@ def jetstream(nats: Client) -> JetStreamContext:
 async def _settings(servers: Servers, url: str) -> DataSettings:
     async with session(url) as db:
         await db.execute(
-            "TRUNCATE outbox, inbox, dead_letters, bells, heard RESTART IDENTITY CASCADE"
+            """TRUNCATE outbox, inbox, dead_letters, job_keys, job_failures, idempotency_keys,
+                        bells, heard RESTART IDENTITY CASCADE"""
         )
     return DataSettings(
         database_url=url, nats_url=servers.nats_url, env="test", pool_max=4, pool_wait=0.5

@@ -1,5 +1,6 @@
 """Every operation and every status, as clients see them."""
 
+import asyncio
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -31,6 +32,20 @@ async def test_a_registration_answers_the_account_and_a_token(nobody: Person) ->
     assert response.headers["Cache-Control"] == "no-store"
     account = (await nobody.with_token(token).get("/api/user"))["user"]
     assert account == body["user"] | {"token": token}
+
+
+async def test_a_registration_that_is_sent_again_gets_the_same_token(nobody: Person) -> None:
+    user = {"username": f"Ada {uuid4()}", "email": f"{uuid4()}@example.org", "password": PASSWORD}
+    key = {"Idempotency-Key": str(uuid4())}
+    together = [nobody.send("POST", "/api/users", {"user": user}, headers=key) for _ in range(3)]
+    responses = await asyncio.gather(*together)
+    responses.append(await nobody.send("POST", "/api/users", {"user": user}, headers=key))
+    assert {response.status_code for response in responses} == {201}
+    assert len({await response.get_data() for response in responses}) == 1
+    for name in ("Quartet-Position", "Quartet-Account", "Content-Type", "Cache-Control"):
+        assert len({response.headers[name] for response in responses}) == 1
+    again = await faults(await nobody.send("POST", "/api/users", {"user": user}))
+    assert TAKEN in again.values()
 
 
 async def test_a_token_names_the_account_in_the_header(nobody: Person) -> None:
