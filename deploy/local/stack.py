@@ -15,7 +15,7 @@ from deploy.local.process import Child, Say, all_ready
 from deploy.local.program import run_to_end
 from deploy.local.servers import Elsewhere, Servers
 from deploy.local.state import is_free
-from deploy.local.suite import SERVICES, WITH_DATABASE, Addresses, Command
+from deploy.local.suite import PROCESSES, WITH_DATABASE, Addresses, Command
 
 READY_WITHIN = 60.0  # seconds
 MIGRATED_WITHIN = 300.0
@@ -103,7 +103,7 @@ class Stack:
         self._say("stack", "migrates the databases")
         await asyncio.gather(*(self._migrate(name) for name in WITH_DATABASE))
         self._say("stack", "starts the services")
-        for name in SERVICES:
+        for name in PROCESSES:
             self.services[name] = self._service(name)
             self.services[name].start()
         await all_ready(self.services.values(), READY_WITHIN)
@@ -143,7 +143,7 @@ class Stack:
         return await asyncio.to_thread(self._addresses, databases)
 
     def _addresses(self, databases: dict[str, str]) -> Addresses:
-        ports = {name: self.state.port(name) for name in SERVICES if name != "gateway"}
+        ports = {name: self.state.port(name) for name in PROCESSES if name != "gateway"}
         ports["gateway"] = self._port or self.state.port("gateway")
         self._secrets = suite.secrets(self.state)
         addresses = Addresses(

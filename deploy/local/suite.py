@@ -20,8 +20,9 @@ from deploy.local.state import State
 
 ROOT = Path(__file__).parents[2]
 WITH_DATABASE = ("users", "content", "notifications")
-SERVICES = (*WITH_DATABASE, "worker", "gateway")
-PACKAGES = {"worker": "notifications"}  # the worker is that service, doing something else
+SERVICES = (*WITH_DATABASE, "gateway")
+PACKAGES = {"worker": "notifications"}  # whose code, database and settings a worker has
+PROCESSES = (*WITH_DATABASE, *PACKAGES, "gateway")
 # Less than what the stack gives a service to stop in, so that it ends by itself.
 GRACE = 2  # seconds
 

@@ -18,7 +18,7 @@ from deploy.local.reload import affected
 from deploy.local.servers import Elsewhere, Servers
 from deploy.local.stack import Stack
 from deploy.local.state import is_free
-from deploy.local.suite import ROOT, SERVICES, WITH_DATABASE
+from deploy.local.suite import PROCESSES, ROOT, WITH_DATABASE
 from deploy.local.tests.conftest import Eventually
 
 STANDIN = str(Path(__file__).with_name("standin.py"))
@@ -58,8 +58,8 @@ def is_alive(pid: int) -> bool:
 
 async def test_all_services_run_and_are_in_the_table(stack: Stack) -> None:
     rows = {row.service: row for row in stack.table()}
-    assert set(rows) == {"postgres", "nats", "valkey", "collector", *SERVICES}
-    for name in SERVICES:
+    assert set(rows) == {"postgres", "nats", "valkey", "collector", "mail", *PROCESSES}
+    for name in PROCESSES:
         assert rows[name].url == stack.addresses.services[name]
         assert rows[name].pid == stack.services[name].pid
         assert rows[name].ready_ms is not None
@@ -146,7 +146,7 @@ async def test_status_asks_servers_that_run_elsewhere(stack: Stack) -> None:
 
 async def test_a_change_restarts_who_uses_it(stack: Stack) -> None:
     assert affected({ROOT / "services/users/app.py"}) == ["users"]
-    assert affected({ROOT / "shared/http.py"}) == list(SERVICES)
+    assert affected({ROOT / "shared/http.py"}) == list(PROCESSES)
     users = stack.services["users"]
     before = users.pid
     users.restart()
