@@ -5,10 +5,10 @@ whatever happens to the connection then.
 import re
 from contextlib import suppress
 from datetime import datetime
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as ON_THE_WIRE
-from email.policy import SMTPUTF8
 from email.utils import parseaddr
 from uuid import UUID
 
@@ -67,6 +67,8 @@ class Mailer:
         client = self._client()
         try:
             await client.connect()
+            if client.is_ehlo_or_helo_needed:
+                await client.ehlo()
             return await self._hand_over(client, mail)
         except (aiosmtplib.SMTPException, OSError) as error:
             code = getattr(error, "code", "")
@@ -88,7 +90,9 @@ class Mailer:
         )
 
     async def _hand_over(self, client: aiosmtplib.SMTP, mail: Mail) -> str:
-        """Returns why nobody can have the mail; empty once the server has it."""
+        """Returns why nobody can have the mail; empty once the server has it. An address that is
+        not ASCII, and the header with it, need an extension (RFC 6531).
+        """
         international = not mail.to.isascii()
         if international and not client.supports_extension("smtputf8"):
             return "smtputf8"
@@ -101,28 +105,37 @@ class Mailer:
                 return str(refused.code)
             raise
         message = compose(mail, self._sender)
-        policy = SMTPUTF8 if international else ON_THE_WIRE
-        await client.data(message.as_bytes(policy=policy), timeout=DATA_SECONDS)
+        await client.data(message, timeout=DATA_SECONDS)
         with suppress(aiosmtplib.SMTPException, OSError):
             await client.quit(timeout=1)
         return ""
 
 
-def compose(mail: Mail, sender: Address) -> EmailMessage:
+def compose(mail: Mail, sender: Address) -> bytes:
     """The message (RFC 5322), as text and as HTML; RFC 8058 says how its readers get no more."""
-    message, letter = EmailMessage(), mail.letter
+    message, letter = EmailMessage(ON_THE_WIRE), mail.letter
     message["From"] = sender
-    message["To"] = Address(addr_spec=mail.to)
-    message["Subject"] = letter.subject
     message["Date"] = mail.at
-    message["Message-ID"] = f"<{mail.id}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office in return
-    if letter.unsubscribe:
-        message["List-Unsubscribe"] = f"<{letter.unsubscribe}>"
-        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(letter.text, cte="quoted-printable")
     message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
-    return message
+    # `email` would fold these and encode the parts, which nobody decodes there (RFC 2047, 5).
+    whole = [
+        f"To: {mail.to}",
+        f"Subject: {_encoded(letter.subject)}",
+        f"Message-ID: <{mail.id}@{sender.domain}>",
+    ]
+    if letter.unsubscribe:
+        whole.append(f"List-Unsubscribe: <{letter.unsubscribe}>")
+        whole.append("List-Unsubscribe-Post: List-Unsubscribe=One-Click")
+    return "".join(f"{line}\r\n" for line in whole).encode() + message.as_bytes()
+
+
+def _encoded(subject: str) -> str:
+    """Encoded words (RFC 2047) of all of it, where `email` would add spaces to some."""
+    if subject.isascii():
+        return subject
+    return Header(subject, "utf-8", header_name="Subject").encode(linesep="\r\n")
 
 
 def use_mail(app: Quart, settings: Settings) -> None:

@@ -22,5 +22,5 @@ class Settings(DataSettings, frozen=True, kw_only=True):
     smtp_user: str = ""
     smtp_password: str = ""
     mail_from: str = "Quartet <quartet@localhost>"
-    public_url: Annotated[str, Meta(pattern=r"^https?://\S*[^/\s]$")] = "http://127.0.0.1:8000"
+    public_url: Annotated[str, Meta(pattern=r"^https?://[!-~]*[!-.0-~]$")] = "http://127.0.0.1:8000"
     unsubscribe_key: Annotated[str, Meta(min_length=32)]

@@ -36,7 +36,7 @@ async def upsert_preferences(
                    UNION ALL
                    SELECT kind, inbox, email
                      FROM preferences
-                    WHERE account_id = $1 AND kind <> ALL($2::text[])) AS both""",
+                    WHERE account_id = $1 AND kind <> ALL($2::text[])) AS all_said""",
         account_id,
         list(changes),
         [change.inbox for change in changes.values()],
