@@ -42,7 +42,7 @@ from shared.jobs import enqueue
 from shared.outbox import use_outbox
 from shared.service import create_service
 from shared.testing import serving, until
-from shared.worker import Worker
+from shared.worker import LONGEST_PAUSE, Worker
 
 
 @pytest.fixture
@@ -359,42 +359,36 @@ async def test_a_server_that_is_slow_keeps_no_request_waiting(
 
 
 async def test_a_database_that_is_away_after_the_answer_sends_nothing_again(
-    crew: Quart, committed: Connection, postbox: Postbox
+    crew: Quart, committed: Connection, database_url: str, postbox: Postbox
 ) -> None:
     """Nothing but a crash between the answer and the record of it may send a mail twice."""
     postbox.gate.clear()
     somebody = uuid4()
+    locker = await asyncpg.connect(database_url)
+
+    async def broken_off() -> bool:
+        return bool(
+            await committed.fetchval(
+                """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock'
+                      AND query LIKE 'INSERT INTO inbox%'"""
+            )
+        )
+
     async with working(crew):
         await happen(committed, registered(somebody))
         await postbox.got(address(somebody))
-        pool = crew.extensions["database"]
-        async with committed.transaction():  # type: ignore[attr-defined]  # asyncpg's
-            await committed.execute("LOCK TABLE inbox")
+        async with locker.transaction():
+            await locker.execute("LOCK TABLE inbox")
             postbox.gate.set()
-
-            async def waits() -> bool:
-                return bool(
-                    await committed.fetchval(
-                        """SELECT count(*) FROM pg_stat_activity
-                            WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO inbox%'"""
-                    )
-                )
-
-            await until(waits, what="a record that waits")
-            ended = await committed.fetchval(
-                """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                    WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO inbox%'"""
-            )
-            assert ended == 1
+            await until(broken_off, what="a record that waits")
         await all_done(committed)
-    assert pool is crew.extensions["database"]
+    await locker.close()
     assert len(postbox.received) == 1
     assert await committed.fetchval("SELECT count(*) FROM job_failures") == 0
 
 
 def test_an_outage_of_an_hour_loses_no_mail() -> None:
-    from shared.worker import LONGEST_PAUSE
-
     expected = sum(min(2.0**attempt, LONGEST_PAUSE) / 2 for attempt in range(1, jobs.ATTEMPTS))
     assert expected > 3_600
 
