@@ -114,8 +114,23 @@ def secrets(state: State) -> Secrets:
     """What signs, made once: a JWK Set (RFC 7517, RFC 8037) for tokens, a key for links."""
     path = state.path / "keys.json"
     if not path.exists():
-        state.write(path.name, {"keys": [_new_key()]})
+        state.write(path.name, {"keys": [new_key()]})
     return Secrets(path, state.secret("unsubscribe links"))
+
+
+def new_key() -> dict[str, Any]:
+    """A private Ed25519 key as a JWK, named by its thumbprint."""
+    key = Ed25519PrivateKey.generate()
+    public = {
+        "crv": "Ed25519",
+        "kty": "OKP",
+        "x": _base64url(key.public_key().public_bytes_raw()),
+    }
+    # The thumbprint of RFC 7638: the members that make the key, sorted, without spaces.
+    text = json.dumps(public, separators=(",", ":"), sort_keys=True)
+    kid = _base64url(hashlib.sha256(text.encode()).digest())
+    private = {"d": _base64url(key.private_bytes_raw())}
+    return public | private | {"kid": kid, "alg": "EdDSA", "use": "sig"}
 
 
 def save(state: State, addresses: Addresses) -> None:
@@ -129,20 +144,6 @@ def running(state: State) -> Addresses:
     if found is None or not state.is_locked():
         raise CannotStart(f"No stack runs in {state.path}: start it with `make start`.")
     return Addresses(**found)
-
-
-def _new_key() -> dict[str, Any]:
-    key = Ed25519PrivateKey.generate()
-    public = {
-        "crv": "Ed25519",
-        "kty": "OKP",
-        "x": _base64url(key.public_key().public_bytes_raw()),
-    }
-    # The thumbprint of RFC 7638: the members that make the key, sorted, without spaces.
-    text = json.dumps(public, separators=(",", ":"), sort_keys=True)
-    kid = _base64url(hashlib.sha256(text.encode()).digest())
-    private = {"d": _base64url(key.private_bytes_raw())}
-    return public | private | {"kid": kid, "alg": "EdDSA", "use": "sig"}
 
 
 def _base64url(data: bytes) -> str:
