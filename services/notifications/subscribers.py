@@ -35,9 +35,10 @@ async def on_profile(
 
 
 async def on_registered(db: Connection, event: UserRegistered, envelope: Envelope) -> None:
-    """Greet them as well."""
+    """Greet them as well, unless they are told of again."""
     await on_profile(db, event, envelope)
-    await welcome(db, event.account_id, envelope.occurred_at, datetime.now(UTC))
+    if not envelope.snapshot:
+        await welcome(db, event.account_id, envelope.occurred_at, datetime.now(UTC))
 
 
 async def on_followed(db: Connection, event: UserFollowed, envelope: Envelope) -> None:
