@@ -3,7 +3,6 @@
 import asyncio
 import email
 import email.policy
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from typing import Any
@@ -17,19 +16,13 @@ from services.notifications import mail as sending
 from services.notifications.letters import Letter, notification
 from services.notifications.mail import Mail, Mailer, NotSent, compose
 from services.notifications.settings import Settings
-from services.notifications.tests.postbox import Postbox, opened, unused_port
+from services.notifications.tests.postbox import Postbox, unused_port
 from shared.settings import SettingsError, load
 
 SENDER = Address("Quartet", addr_spec="quartet@example.org")
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 LETTER = Letter(subject="Hello", text="Hello\n.\nyou\n", html="<p>Hello")
 READER = "reader@example.org"
-
-
-@pytest.fixture
-async def postbox() -> AsyncIterator[Postbox]:
-    async with opened() as postbox:
-        yield postbox
 
 
 def mailer(port: int, **told: Any) -> Mailer:
