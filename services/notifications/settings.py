@@ -17,7 +17,7 @@ class Settings(DataSettings, frozen=True, kw_only=True):
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
     port: int = 8003
     smtp_host: str = "127.0.0.1"
-    smtp_port: int = 587
+    smtp_port: Annotated[int, Meta(ge=1, le=65_535)] = 587
     smtp_tls: Literal["none", "starttls", "implicit"] = "starttls"
     smtp_user: str = ""
     smtp_password: str = ""
