@@ -94,7 +94,7 @@ class UpdatePreferencesRequest(msgspec.Struct, frozen=True, kw_only=True):
 class UnsubscribeLink(msgspec.Struct, frozen=True, kw_only=True):
     """`token` says whose mail of what kind ends."""
 
-    token: Annotated[str, Meta(max_length=1_000)] = ""
+    token: Annotated[str, Meta(max_length=400)] = ""
 
 
 def changes(update: UpdatePreferences) -> dict[Kind, ChannelsChange]:

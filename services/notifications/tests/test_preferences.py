@@ -214,7 +214,7 @@ async def test_a_link_that_was_not_made_here_is_403(clicks: Clicks, method: str)
     forged = [
         *("", "token=", "token=x", f"{what}.{signature[:-2]}", f"{other}.{signature}"),
         *(clicks.link(key="another key, as long as the first one"), clicks.link(now=long_ago)),
-        "token=" + "x" * 1_000,
+        "token=" + "x" * 400,
     ]
     for query in forged:
         status, text = await clicks.click(method, query)
@@ -228,7 +228,7 @@ async def test_a_link_ends_nobody_elses_mail(clicks: Clicks, author: Member) -> 
 
 
 async def test_a_token_far_too_long_is_422(reader: Member) -> None:
-    reply = await reader.send("POST", "/notifications/unsubscribe?token=" + "x" * 1_001)
+    reply = await reader.send("POST", "/notifications/unsubscribe?token=" + "x" * 401)
     assert reply.status == 422
 
 
