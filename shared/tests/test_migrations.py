@@ -61,7 +61,8 @@ async def test_what_is_missing_is_applied_in_order_and_named(url: str, package: 
 async def test_packages_number_their_migrations_each_for_itself(url: str, package: Package) -> None:
     package.add("0001_first.sql", "ALTER TABLE outbox ADD COLUMN mine int")
     applied = await migrate(url, "shared", package.name)
-    assert applied == ["0001_outbox_inbox.sql", "0001_first.sql"]
+    assert applied[0] == "0001_outbox_inbox.sql"
+    assert applied[-2:] == [migrations("shared")[-1].name, "0001_first.sql"]
 
 
 async def test_two_runners_at_once_apply_each_migration_once(url: str, package: Package) -> None:
