@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from deploy.local.routes import settings_type
-from deploy.local.suite import ROOT, SERVICES
+from deploy.local.suite import ROOT, SERVICES, WITH_DATABASE
 from shared.settings import load
 
 Resource = dict[str, Any]
@@ -199,6 +199,17 @@ def settings(overlay: str, service: str, pod: Resource, container: Resource) -> 
 def test_settings_can_be_read_from_what_each_container_is_given(overlay: str) -> None:
     for service, pod, container in ours(overlay):
         assert settings(overlay, service, pod, container)
+
+
+@each_overlay
+def test_a_service_knows_how_many_pods_share_its_database(overlay: str) -> None:
+    for service in WITH_DATABASE:
+        deployment = named(overlay, "Deployment")[service]
+        pod = deployment["spec"]["template"]
+        told = settings(overlay, service, pod, pod["spec"]["containers"][0])
+        assert told.replicas == deployment["spec"].get("replicas", 1), (
+            f"tell {service} its replicas"
+        )
 
 
 @each_overlay
