@@ -30,8 +30,10 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
+    auto_reload=False,
 )
 # Read now: rendering happens in the event loop.
+_templates.get_template("frame.html")
 _WELCOME = [_templates.get_template(f"welcome.{form}") for form in ("txt", "html")]
 _NOTIFICATION = [_templates.get_template(f"notification.{form}") for form in ("txt", "html")]
 _PAGE = _templates.get_template("unsubscribe.html")

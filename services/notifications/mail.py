@@ -48,7 +48,7 @@ class Mailer:
 
     def __init__(self, settings: Settings) -> None:
         name, address = parseaddr(settings.mail_from)
-        if not _ADDRESS.fullmatch(address):
+        if not (_ADDRESS.fullmatch(address) and address.isascii()):
             raise SettingsError(["NOTIFICATIONS_MAIL_FROM: Expected `Name <address>`"])
         self._settings, self._sender = settings, Address(name, addr_spec=address)
         meter = metrics.get_meter(__name__)

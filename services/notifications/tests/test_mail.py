@@ -179,7 +179,7 @@ async def test_nothing_is_sent_in_the_clear_where_tls_is_wanted(postbox: Postbox
     assert postbox.received == []
 
 
-@pytest.mark.parametrize("sender", ["", "Quartet", "a@b@c", "Quartet <x>"])
+@pytest.mark.parametrize("sender", ["", "Quartet", "a@b@c", "Quartet <x>", "å@example.org"])
 def test_a_sender_that_is_no_address_is_told_at_the_start(sender: str) -> None:
     with pytest.raises(SettingsError, match="MAIL_FROM"):
         mailer(25, mail_from=sender)
