@@ -24,6 +24,7 @@ from nats.js.api import (
 from nats.js.errors import BadRequestError
 from quart import Quart
 
+from shared.background import background
 from shared.settings import DataSettings
 
 STREAM_AGE = 7 * 24 * 3600.0
@@ -219,14 +220,10 @@ def use_bus(app: Quart, settings: DataSettings) -> None:
     @app.while_serving
     async def bus() -> AsyncGenerator[None, None]:
         bus = Bus(app.name, settings.nats_url, settings.nats_replicas)
-        connection = asyncio.create_task(bus.run())
         app.extensions["bus"] = bus
         app.extensions["soft_checks"]["nats"] = bus.check
-        try:
+        async with background(bus.run()):
             yield
-        finally:
-            connection.cancel()
-            await asyncio.gather(connection, return_exceptions=True)
 
 
 async def pulled(

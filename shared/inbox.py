@@ -1,7 +1,6 @@
 """Taking in other services' events: each effect once, in the transaction that records the event."""
 
 import asyncio
-import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -17,9 +16,11 @@ from opentelemetry import metrics, propagate, trace
 from quart import Quart
 
 from shared.applied import Applied
+from shared.background import background
 from shared.bus import Bus, held, pulled
-from shared.context import begin_work, trace_id
+from shared.context import begin_work
 from shared.database import Connection, transaction
+from shared.dead_letters import insert_dead_letter
 from shared.errors import Unavailable
 from shared.events import Envelope, Event
 from shared.telemetry import SECONDS
@@ -44,33 +45,6 @@ async def insert_received(db: Connection, envelope: Envelope, now: datetime) -> 
         now,
     )
     return status == "INSERT 0 1"
-
-
-async def insert_dead_letter(
-    db: Connection, envelope: Envelope, data: bytes, error: BaseException, attempts: int
-) -> None:
-    """Set an event aside that could not be taken in, with what an operator needs to judge it."""
-    await db.execute(
-        """INSERT INTO dead_letters (id, subject, source, position, data, error, traceback,
-                                     attempts, trace_id, failed_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-           ON CONFLICT (id) DO NOTHING""",
-        envelope.id,
-        envelope.subject,
-        envelope.source,
-        envelope.position,
-        data,
-        _storable(repr(error)),
-        _storable("".join(traceback.format_exception(error))),
-        attempts,
-        trace_id(),
-        datetime.now(UTC),
-    )
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL holds neither NUL nor lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,7 +222,7 @@ class Consumer:
             await message.nak(delay=self._delivery.pause(attempts))
             return
         async with self._app.app_context(), transaction() as db:
-            await insert_dead_letter(db, envelope, message.data, error, attempts)
+            await insert_dead_letter(db, message, envelope, error, attempts)
         self._dead.add(1, {"messaging.destination.name": message.subject})
         await message.term()
 
@@ -295,15 +269,7 @@ def use_inbox(app: Quart, handlers: Handlers, delivery: Delivery | None = None) 
         app.extensions["applied"] = applied
         publishers = sorted({event.SUBJECT.split(".")[0] for event in handlers})
         app.extensions["publishers"] = frozenset(publishers)
-        tasks = [
-            asyncio.create_task(
-                Consumer(app, name, handlers, applied, delivery or Delivery()).run()
-            )
-            for name in publishers
-        ]
-        try:
+        patience = delivery or Delivery()
+        consuming = (Consumer(app, name, handlers, applied, patience).run() for name in publishers)
+        async with background(*consuming):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)

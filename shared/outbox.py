@@ -4,9 +4,7 @@
 stream that lost its disk is made and filled again.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 import msgspec
@@ -14,6 +12,7 @@ from opentelemetry import propagate
 from quart import Quart
 from uuid_utils.compat import uuid7
 
+from shared.background import background
 from shared.context import current_work
 from shared.database import Connection
 from shared.events import Event
@@ -76,10 +75,5 @@ def use_outbox(app: Quart, settings: DataSettings, *, queues: bool = False) -> N
             queues=queues,
             retention=Retention(timedelta(hours=settings.outbox_hours)),
         )
-        task = asyncio.create_task(relay.run())
-        try:
+        async with background(relay.run()):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task

@@ -20,12 +20,13 @@ from nats.js.errors import NotFoundError
 from opentelemetry import metrics, propagate, trace
 from quart import Quart
 
+from shared.background import background, end
 from shared.bus import Bus, held, pulled
 from shared.context import begin_work
 from shared.database import Connection, transaction
+from shared.dead_letters import insert_dead_letter
 from shared.errors import Unavailable
 from shared.events import Envelope
-from shared.inbox import insert_dead_letter
 from shared.jobs import (
     PRIORITIES,
     Done,
@@ -75,20 +76,15 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled; what runs then may take until `finish`."""
-        async with asyncio.TaskGroup() as group:
-            for priority in PRIORITIES:
-                for _ in range(self._slots[priority]):
-                    group.create_task(self._slot(priority))
-            if self._periodic:
-                group.create_task(self._tick())
+        slots = (self._slot(name) for name in PRIORITIES for _ in range(self._slots[name]))
+        async with background(*slots, self._tick()):
+            await asyncio.Event().wait()
 
     async def finish(self, grace: float) -> None:
         """Wait for what runs, at most `grace` seconds; hand back what is not finished by then."""
         if self._busy:
             await asyncio.wait(self._busy, timeout=grace)
-        for task in self._busy:
-            task.cancel()
-        await asyncio.gather(*self._busy, return_exceptions=True)
+        await end(*self._busy)
 
     async def _slot(self, priority: Priority) -> None:
         while True:
@@ -182,7 +178,8 @@ class Worker:
         async with self._app.app_context(), transaction() as db:
             await insert_failure(db, id_, priority, error, datetime.now(UTC))
             if last:
-                await insert_dead_letter(db, _envelope(message, id_), message.data, error, attempts)
+                await release_key(db, (message.headers or {})["ce-subject"], id_)
+                await insert_dead_letter(db, message, _envelope(message, id_), error, attempts)
         if not last:
             await message.nak(delay=pause(attempts, self._first_pause, self._chance))
             return "failed"
@@ -236,10 +233,8 @@ def use_worker(app: Quart, jobs: Iterable[Job[Any]], periodic: Sequence[Periodic
     @app.while_serving
     async def worker() -> AsyncGenerator[None, None]:
         worker = Worker(app, jobs, periodic)
-        task = asyncio.create_task(worker.run())
         try:
-            yield
+            async with background(worker.run()):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await worker.finish(app.extensions["settings"].grace)

@@ -9,6 +9,7 @@ from shared.auth import use_verifier
 from shared.bus import use_bus
 from shared.database import use_database
 from shared.inbox import use_inbox
+from shared.operations import use_operations
 from shared.outbox import use_outbox
 from shared.service import create_service
 
@@ -21,5 +22,6 @@ def create_app(settings: Settings) -> Quart:
     use_bus(app, settings)
     use_outbox(app, settings)
     use_inbox(app, HANDLERS)
+    use_operations(app)
     app.register_blueprint(routes)
     return app

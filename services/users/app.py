@@ -8,6 +8,7 @@ from services.users.settings import Settings
 from services.users.tokens import use_tokens
 from shared.bus import use_bus
 from shared.database import use_database
+from shared.operations import use_operations
 from shared.outbox import use_outbox
 from shared.service import create_service
 
@@ -20,5 +21,6 @@ def create_app(settings: Settings) -> Quart:
     use_database(app, settings)
     use_bus(app, settings)
     use_outbox(app, settings)
+    use_operations(app)
     app.register_blueprint(users)
     return app

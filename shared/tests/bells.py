@@ -12,6 +12,7 @@ from shared.database import Connection, connection, transaction, use_database
 from shared.events import Envelope, Event
 from shared.http import operation, reply
 from shared.inbox import Delivery, use_inbox
+from shared.operations import use_operations
 from shared.outbox import publish, use_outbox
 from shared.service import create_service
 from shared.settings import DataSettings
@@ -70,6 +71,7 @@ def create_beta(settings: DataSettings, hear: Hear = hear, delivery: Delivery = 
     use_database(app, settings)
     use_bus(app, settings)
     use_inbox(app, {Rang: hear}, delivery)
+    use_operations(app, every=0.05)
     app.add_url_rule("/api/heard", "list_heard", list_heard)
     return app
 
