@@ -13,8 +13,9 @@ from shared.http import Access, declared
 from shared.openapi import methods_of, path_of
 from shared.settings import load
 
-# What every service answers to whoever watches it, and the gateway leads to none of.
+# What every service answers to whoever watches and operates it, and the gateway leads to none of.
 _OPERATIONS = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
+_INTERNAL = "/internal/"
 
 
 class Key(NamedTuple):
@@ -51,7 +52,7 @@ def served() -> dict[Key, Access]:
     for service in suite.WITH_DATABASE:
         app = app_of(service)
         for rule in app.url_map.iter_rules():
-            if rule.rule not in _OPERATIONS:
+            if rule.rule not in _OPERATIONS and not rule.rule.startswith(_INTERNAL):
                 access = declared(app.view_functions[rule.endpoint]).access
                 keys = (Key(path_of(rule), method, service) for method in methods_of(rule))
                 found |= dict.fromkeys(keys, access)
