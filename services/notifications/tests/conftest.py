@@ -10,7 +10,7 @@ from quart.typing import TestClientProtocol
 from deploy.local.servers import Servers
 from services.notifications.app import create_app
 from services.notifications.settings import Settings
-from services.notifications.tests.crew import create_crew, lose_queues
+from services.notifications.tests.crew import create_crew, lose_streams
 from services.notifications.tests.people import Member, join
 from services.notifications.tests.postbox import Postbox, opened
 from shared.context import current_work
@@ -62,7 +62,8 @@ def app(servers: Servers, database_url: str, signer: Signer, costs: Costs) -> Qu
 
 
 @pytest.fixture(scope="package")
-async def client(app: Quart) -> AsyncIterator[TestClientProtocol]:
+async def client(servers: Servers, app: Quart) -> AsyncIterator[TestClientProtocol]:
+    await lose_streams(servers.nats_url, "users", "content")
     async with serving(app) as client:
         yield client
 
@@ -76,7 +77,7 @@ async def postbox() -> AsyncIterator[Postbox]:
 @pytest.fixture
 async def crew(servers: Servers, database_url: str, postbox: Postbox) -> AsyncIterator[Quart]:
     """The worker's app with queues that are empty, and nobody who works them off."""
-    await lose_queues(servers.nats_url)
+    await lose_streams(servers.nats_url, "jobs-notifications")
     app = create_crew(
         Settings(
             database_url=database_url,

@@ -35,12 +35,13 @@ def create_crew(settings: Settings) -> Quart:
     return app
 
 
-async def lose_queues(nats_url: str) -> None:
-    """Let there be no job of an earlier test."""
+async def lose_streams(nats_url: str, *streams: str) -> None:
+    """Let there be nothing of an earlier test, of this service's or another's."""
     nats = Client()
     await nats.connect(nats_url)
-    with suppress(NotFoundError):
-        await nats.jetstream().delete_stream("jobs-notifications")
+    for stream in streams:
+        with suppress(NotFoundError):
+            await nats.jetstream().delete_stream(stream)
     await nats.close()
 
 
@@ -76,8 +77,10 @@ async def wants_mail(db: Connection, account: UUID, *kinds: Kind, inbox: bool = 
 
 
 async def waiting(db: Connection) -> int:
-    """How many jobs there are, done or not."""
-    count: int = await db.fetchval("SELECT count(*) FROM outbox WHERE subject LIKE 'jobs.%'")
+    """How many mails there are, sent or not."""
+    count: int = await db.fetchval(
+        "SELECT count(*) FROM outbox WHERE subject LIKE 'jobs.notifications.%.email.%'"
+    )
     return count
 
 
