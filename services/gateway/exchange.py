@@ -18,10 +18,13 @@ from services.gateway.table import Route
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
+SERVER = (b"server", b"quartet")
 CLIENT_GONE = 499  # nginx's number for it; no client ever sees it
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 _LONGEST_TRACESTATE = 512  # characters; W3C Trace Context, 3.3.1.5
+_MEMBER = rb"[ \t]*[a-z0-9][a-z0-9_*/@-]*=[ -+\--<>-~]*"
+_TRACESTATE = re.compile(_MEMBER + rb"(?:," + _MEMBER + rb")*")
 _tracer = trace.get_tracer("quartet.gateway")
 _log = structlog.get_logger()
 
@@ -90,6 +93,7 @@ class Exchange:
         self.status, self.started = status, True
         fields.append((b"quartet-trace", self.trace_id.encode()))
         fields.append((b"x-request-id", self.request_id))
+        fields.append(SERVER)
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
 
     async def send(self, piece: bytes, *, more: bool = False) -> None:
@@ -148,6 +152,6 @@ def _parent(fields: Mapping[bytes, bytes]) -> Context:
     if b"traceparent" in fields:
         carrier["traceparent"] = fields[b"traceparent"].decode("latin-1")
         state = fields.get(b"tracestate", b"")
-        if len(state) <= _LONGEST_TRACESTATE:
-            carrier["tracestate"] = state.decode("latin-1")
+        if len(state) <= _LONGEST_TRACESTATE and _TRACESTATE.fullmatch(state):
+            carrier["tracestate"] = state.decode("ascii")
     return propagate.extract(carrier, Context())

@@ -8,7 +8,7 @@ from quart import Quart
 from services.gateway import headers, target
 from services.gateway.body import ClientGone
 from services.gateway.cors import Cors
-from services.gateway.exchange import CLIENT_GONE, Exchange, Receive, Send, request_id
+from services.gateway.exchange import CLIENT_GONE, SERVER, Exchange, Receive, Send, request_id
 from services.gateway.proxy import Proxy
 from services.gateway.settings import Settings
 from services.gateway.table import Table, allowed
@@ -103,7 +103,7 @@ class Front:
 
     async def _page(self, scope: Any, receive: Receive, send: Send) -> None:
         fields = headers.read(scope["headers"])
-        added = [(b"x-request-id", request_id(fields)), *self._cors.headers(fields)]
+        added = [(b"x-request-id", request_id(fields)), SERVER, *self._cors.headers(fields)]
 
         async def dressed(message: Any) -> None:
             if message["type"] == "http.response.start":

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -22,11 +23,12 @@ from services.notifications.tests.facts import (
     registered,
 )
 from services.notifications.tests.people import Member
+from shared.applied import select_applied
 from shared.bus import Bus
 from shared.database import Connection
 from shared.events import content, users
 from shared.relay import Relay
-from shared.testing import clean_database, emit
+from shared.testing import clean_database, emit, until
 
 
 @asynccontextmanager
@@ -58,12 +60,25 @@ async def fresh_streams(servers: Servers, committed: Connection) -> None:
     await committed.execute("DELETE FROM inbox")
 
 
+async def heard(db: Connection, source: str, position: int) -> None:
+    """Wait until the event is in the inbox: a consumer of a deleted stream needs a moment."""
+
+    async def received() -> bool:
+        return await select_applied(db, source, position, datetime.now(UTC))
+
+    await until(received, what=f"{source}={position}")
+
+
 @pytest.mark.usefixtures("fresh_streams")
 async def test_what_happens_elsewhere_is_shown_to_who_has_seen_it_happen(
-    servers: Servers, author: Member, reader: Member
+    servers: Servers, committed: Connection, author: Member, reader: Member
 ) -> None:
     article = uuid4()
     async with telling(servers, "users") as of_users, telling(servers, "content") as of_content:
+        (first,) = await emit(of_users, followed(uuid4(), uuid4()))
+        await heard(committed, "users", first)
+        (first,) = await emit(of_content, published(uuid4(), uuid4(), "Another Story"))
+        await heard(committed, "content", first)
         seen = await emit(
             of_users, registered(reader.id, "Old Name"), followed(reader.id, author.id)
         )
