@@ -66,7 +66,7 @@ async def jetstream(service: Service) -> AsyncIterator[JetStreamContext]:
         name=service.name,
         connect_timeout=5,
         max_reconnect_attempts=1,
-        reconnect_time_wait=0.1,
+        reconnect_time_wait=0,
         error_cb=ignore,
     )
     try:

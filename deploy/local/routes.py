@@ -15,6 +15,7 @@ from shared.settings import load
 
 # What every service answers to whoever watches it, and the gateway leads to none of.
 _OPERATIONS = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
+INTERNAL = "/internal/"  # what operators are answered, and the gateway leads to none of
 
 
 class Key(NamedTuple):
@@ -50,7 +51,7 @@ def served() -> dict[Key, Access]:
     for service in suite.WITH_DATABASE:
         app = app_of(service)
         for rule in app.url_map.iter_rules():
-            if rule.rule not in _OPERATIONS:
+            if rule.rule not in _OPERATIONS and not rule.rule.startswith(INTERNAL):
                 access = declared(app.view_functions[rule.endpoint]).access
                 keys = (Key(path_of(rule), method, service) for method in methods_of(rule))
                 found |= dict.fromkeys(keys, access)
