@@ -51,6 +51,24 @@ seed: $(INSTALLED) ## Fill the community with people and articles (USERS=1000 AR
 migrate: $(INSTALLED) ## Migrate the databases of the running stack
 	@$(PY) -m deploy.local migrate
 
+##@ Operate
+
+.PHONY: jobs
+jobs: $(INSTALLED) ## Show what waits, by queue (SERVICE=notifications)
+	@$(PY) -m deploy.local jobs
+
+.PHONY: dead-letters
+dead-letters: $(INSTALLED) ## Show what was set aside (SERVICE=content RETRY=ID, RETRY=all, DROP=ID)
+	@$(PY) -m deploy.local dead-letters
+
+.PHONY: replay
+replay: $(INSTALLED) ## Send again what was published (SERVICE=content SINCE=2026-11-25T09:00Z)
+	@$(PY) -m deploy.local replay
+
+.PHONY: rebuild
+rebuild: $(INSTALLED) ## Make the projections of a service whole again (SERVICE=content)
+	@$(PY) -m deploy.local rebuild
+
 ##@ Check
 
 .PHONY: check

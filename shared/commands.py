@@ -54,10 +54,20 @@ async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def jetstream(service: Service) -> AsyncIterator[JetStreamContext]:
-    """JetStream, on a connection of the command's own."""
+    """JetStream, on a connection of the command's own. Left to itself, nats-py tries for two
+    minutes, and tells of each time.
+    """
+
+    async def ignore(_: Exception) -> None: ...
+
     client = Client()
     await client.connect(
-        service.settings.nats_url, name=service.name, allow_reconnect=False, connect_timeout=5
+        service.settings.nats_url,
+        name=service.name,
+        connect_timeout=5,
+        max_reconnect_attempts=1,
+        reconnect_time_wait=0,
+        error_cb=ignore,
     )
     try:
         yield client.jetstream(timeout=5)

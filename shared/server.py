@@ -5,7 +5,7 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -37,12 +37,13 @@ def main(
     packages: Sequence[str] = (),
     arguments: Sequence[str] | None = None,
     *,
+    create_worker: Callable[[S], Any] | None = None,
     snapshot: Snapshot | None = None,
 ) -> int:
     """Run one command of a service; return the exit code. 78 tells of settings that can't be used.
 
-    `packages` hold the migrations of the service's database, in order; `snapshot` is what the
-    service can tell again.
+    `packages` hold the migrations of the service's database, in order; `create_worker` makes the
+    app of its worker, a process of its own; `snapshot` is what it can tell again.
     """
     command = (sys.argv[1:] if arguments is None else list(arguments)) or ["serve"]
     start_logging(name, "info")
@@ -50,7 +51,8 @@ def main(
         settings = load(settings_type, name)
         if isinstance(settings, DataSettings) and command[0] in commands.NAMES:
             return commands.obey(commands.Service(name, settings, snapshot), command)
-        return _obey(command, name, settings, create_app, packages)
+        apps = {"serve": create_app} | ({"worker": create_worker} if create_worker else {})
+        return _obey(command, name, settings, apps, packages)
     except SettingsError as error:
         _log.error("settings can't be used", faults=error.faults)
         return EX_CONFIG
@@ -60,18 +62,18 @@ def _obey(
     command: list[str],
     name: str,
     settings: S,
-    create_app: Callable[[S], Any],
+    apps: Mapping[str, Callable[[S], Any]],
     packages: Sequence[str],
 ) -> int:
     if isinstance(settings, DataSettings) and command in (["migrate"], ["await-migrations"]):
         return asyncio.run(_bring_schema(command[0], settings.database_url, packages))
-    if command != ["serve"]:
-        known = ["serve", "migrate", "await-migrations", *commands.NAMES]
+    if len(command) != 1 or command[0] not in apps:
+        known = [*apps, "migrate", "await-migrations", *commands.NAMES]
         _log.error("unknown command", command=command, known=known)
         return 64  # sysexits.h EX_USAGE
     start_telemetry(name, settings.log_level)
     try:
-        return _run(settings, create_app(settings))
+        return _run(settings, apps[command[0]](settings))
     finally:
         stop_telemetry()
 

@@ -18,19 +18,11 @@ from deploy.local.background import go_silent
 from deploy.local.console import Console, columns, progress_bars, table
 from deploy.local.errors import CannotStart, ChildFailed
 from deploy.local.follow import Follower, follow, show_new
+from deploy.local.operate import COMMANDS, state_option
 from deploy.local.program import run_to_end
 from deploy.local.servers import Elsewhere
 from deploy.local.stack import MIGRATED_WITHIN, Stack
 from deploy.local.state import State
-
-state_option = click.option(
-    "--state",
-    envvar="QUARTET_STATE",
-    default=".quartet",
-    show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of data, logs and secrets.",
-)
 
 
 class OneSentence(click.Group):
@@ -258,3 +250,7 @@ def security(console: Console, osv_url: str | None, locks: tuple[Path, ...]) -> 
         console.print(columns([auditing.HEADINGS, *weak]))
         sys.exit(1)
     console.print(f"None of {len(packages)} packages has a known weakness.")
+
+
+for command in COMMANDS:
+    main.add_command(command)

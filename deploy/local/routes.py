@@ -15,7 +15,7 @@ from shared.settings import load
 
 # What every service answers to whoever watches and operates it, and the gateway leads to none of.
 _OPERATIONS = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
-_INTERNAL = "/internal/"
+INTERNAL = "/internal/"  # what operators are answered, and the gateway leads to none of
 
 
 class Key(NamedTuple):
@@ -52,7 +52,7 @@ def served() -> dict[Key, Access]:
     for service in suite.WITH_DATABASE:
         app = app_of(service)
         for rule in app.url_map.iter_rules():
-            if rule.rule not in _OPERATIONS and not rule.rule.startswith(_INTERNAL):
+            if rule.rule not in _OPERATIONS and not rule.rule.startswith(INTERNAL):
                 access = declared(app.view_functions[rule.endpoint]).access
                 keys = (Key(path_of(rule), method, service) for method in methods_of(rule))
                 found |= dict.fromkeys(keys, access)

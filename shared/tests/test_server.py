@@ -18,9 +18,15 @@ from shared.testing import until
 PROBE = """
 import sys
 from shared.server import main
+from shared.service import create_service
 from shared.settings import ServiceSettings
 from shared.tests.probe import create_probe
-sys.exit(main("probe", ServiceSettings, lambda _: create_probe("file:///none")))
+sys.exit(main(
+    "probe",
+    ServiceSettings,
+    lambda _: create_probe("file:///none"),
+    create_worker=lambda settings: create_service("probe", settings),
+))
 """
 SERVERS = ["hypercorn", "granian"]
 Start = Callable[..., Any]
@@ -49,12 +55,14 @@ async def started(*arguments: str, **environ: str) -> AsyncIterator[Process]:
 
 
 @asynccontextmanager
-async def serving(server: str) -> AsyncIterator[tuple[Process, aiohttp.ClientSession]]:
+async def serving(
+    server: str, *arguments: str
+) -> AsyncIterator[tuple[Process, aiohttp.ClientSession]]:
     """The probe, once it answers, and a client of it."""
     port = free_port()
     async with AsyncExitStack() as stack:
         environ = {"PROBE_SERVER": server, "PROBE_PORT": str(port)}
-        process = await stack.enter_async_context(started(**environ))
+        process = await stack.enter_async_context(started(*arguments, **environ))
         url = f"http://127.0.0.1:{port}"
         client = await stack.enter_async_context(aiohttp.ClientSession(url))
 
@@ -88,6 +96,16 @@ async def test_an_unknown_command_is_exit_code_64() -> None:
         code, lines = await ended(process)
     assert code == 64
     assert lines[0]["command"] == ["dance"]
+
+
+async def test_a_worker_answers_how_it_is_and_nothing_else() -> None:
+    async with serving("hypercorn", "worker") as (process, client):
+        for path, status in (("/readyz", 200), ("/metrics", 200), ("/api/public", 404)):
+            async with client.get(path) as response:
+                assert response.status == status
+        process.send_signal(signal.SIGTERM)
+        code, _ = await ended(process)
+    assert code == 0
 
 
 @pytest.mark.parametrize("server", SERVERS)

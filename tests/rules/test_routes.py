@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from deploy.local.routes import Key, faults, served, table
+from deploy.local.routes import INTERNAL, Key, faults, served, table
 from deploy.local.suite import ROOT
 
 ARTICLES = Key("/api/articles", "GET", "content")
@@ -12,6 +12,10 @@ TAGS = Key("/api/tags", "GET", "content")
 
 def test_the_gateway_and_the_services_agree_on_every_route() -> None:
     assert faults(table(), served()) == [], "make services/gateway/routes.py agree"
+
+
+def test_the_gateway_leads_to_nothing_internal() -> None:
+    assert not [key for key in table() if key.path.startswith(INTERNAL)]
 
 
 def test_what_only_one_of_them_has_is_named() -> None:

@@ -106,6 +106,34 @@ def test_a_second_start_is_refused(commands: Commands) -> None:
     assert sentence.startswith("A stack already runs in")
 
 
+def test_operators_are_answered_by_the_services(commands: Commands) -> None:
+    waiting = commands.run("jobs")
+    assert waiting.returncode == 0, waiting.stderr
+    assert {"users:", "content:", "notifications:"} <= set(waiting.stdout.splitlines())
+    assert "events of content" in commands.run("jobs", SERVICE="notifications").stdout
+    aside = commands.run("dead-letters").stdout.splitlines()
+    assert aside == [f"{name} has set 0 aside." for name in ("users", "content", "notifications")]
+    again = commands.run("dead-letters", SERVICE="content", RETRY="all")
+    assert again.stdout == "0 delivered again.\n"
+    sent = commands.run("replay", SERVICE="content", SINCE="2026-11-25T09:00Z")
+    assert "events and jobs of content are sent again." in sent.stdout
+    whole = commands.run("rebuild", SERVICE="notifications").stdout.splitlines()
+    assert [line.split()[0] for line in whole] == ["content", "users", "notifications"]
+
+
+def test_what_an_operator_can_not_mean_is_one_sentence(commands: Commands) -> None:
+    for arguments, told in (
+        (("dead-letters",), {"DROP": "x"}),
+        (("rebuild",), {"SERVICE": "users"}),
+    ):
+        result = commands.run(*arguments, **told)
+        assert result.returncode == 1
+        assert len(result.stderr.splitlines()) == 1
+    refused = commands.run("replay", SERVICE="content", SINCE="yesterday")
+    assert refused.returncode == 1
+    assert "no time such as" in refused.stderr
+
+
 def test_a_killed_service_comes_back_in_the_background(commands: Commands) -> None:
     before = commands.status()["content"]["pid"]
     os.kill(before, signal.SIGKILL)
