@@ -133,7 +133,13 @@ async def _acquired(pool: Any, wait: float) -> AsyncIterator[Any]:
     """A connection within `wait` seconds. Raises `Unavailable` when there is none, or it breaks."""
     with _unavailable():
         async with pool.acquire(timeout=wait) as db:
-            yield db
+            try:
+                yield db
+            except asyncpg.InterfaceError as error:
+                if isinstance(error, ValueError) or db.is_closed():
+                    raise
+                # Such as a wrong number of arguments: a fault of ours, and no outage.
+                raise RuntimeError("A connection was used wrongly.") from error
 
 
 @contextmanager

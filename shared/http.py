@@ -207,6 +207,7 @@ def _struct_of(type_: Any) -> Any:
 
 _SENTENCES = [
     (re.compile(r"got `null`|length >= 1\b|matching regex|missing required"), "can't be blank"),
+    (re.compile(r"`array` of length <= (\d+)"), "has too many entries (maximum is {})"),
     (re.compile(r"length <= (\d+)"), "is too long (maximum is {} characters)"),
     (re.compile(r"length >= (\d+)"), "is too short (minimum is {} characters)"),
     (re.compile(r"Expected `int` >= (-?\d+)"), "must be greater than or equal to {}"),

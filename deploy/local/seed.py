@@ -86,6 +86,8 @@ async def seed(
             await _write_people(databases, community, progress)
             stories = tell(dice, community, articles, known, now)
             await _write_stories(databases, stories, community, dice, articles, progress)
+        for db in databases.values():
+            await db.execute("ANALYZE")  # plans of the first reads need not wait for autovacuum
     finally:
         for db in databases.values():
             await db.close()

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from quart import Quart
@@ -145,19 +146,13 @@ async def test_an_event_whose_statement_never_ends_is_poison_too(
             await db.execute("SELECT pg_sleep(60)")
         await hear(db, event, envelope)
 
-    hasty = _with(beta_settings, statement_timeout=0.3)
+    hasty = structs.replace(beta_settings, statement_timeout=0.3)
     beta = create_beta(hasty, dawdle)
     async with serving(beta):
         await ring(alpha, "a", "slow", "b")
         await hears(beta, "a", "b")
         dead = await until(lambda: _dead_letter(beta_settings), what="the event set aside")
     assert dead["error"].startswith("TookTooLong")
-
-
-def _with(settings: DataSettings, **changed: Any) -> DataSettings:
-    return DataSettings(
-        **{name: getattr(settings, name) for name in settings.__struct_fields__} | changed
-    )
 
 
 async def test_an_event_that_fails_and_then_succeeds_takes_effect_once(
