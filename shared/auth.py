@@ -122,16 +122,17 @@ def public_keys(jwks: dict[str, Any]) -> dict[str, Any]:
     return {key.key_id: key.key for key in jwt.PyJWKSet.from_dict(jwks).keys if key.key_id}
 
 
-def use_verifier(app: Quart, jwks_url: str) -> None:
+def use_verifier(app: Quart, jwks_url: str, *, essential: bool = False) -> None:
     """Give `app` a verifier whose keys are fetched in the background, again and again until the
-    first success and then every minute.
+    first success and then every minute. `essential`: not ready until there are keys.
     """
+    checks = app.extensions["checks" if essential else "soft_checks"]
 
     @app.while_serving
     async def verifier() -> AsyncGenerator[None, None]:
         verifier = Verifier(jwks_url=jwks_url)
         app.extensions["verifier"] = verifier
-        app.extensions["soft_checks"]["keys"] = verifier.check
+        checks["keys"] = verifier.check
         task = asyncio.create_task(_keep_fresh(verifier))
         try:
             yield

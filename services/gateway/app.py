@@ -1,0 +1,25 @@
+"""The gateway, wired."""
+
+from quart import Quart
+
+from services.gateway.front import Front
+from services.gateway.pages import use_pages
+from services.gateway.positions import use_positions
+from services.gateway.routes import ROUTES
+from services.gateway.settings import Settings
+from services.gateway.table import Table
+from services.gateway.upstreams import use_upstreams
+from shared.auth import use_verifier
+from shared.service import create_service
+
+
+def create_app(settings: Settings) -> Quart:
+    """The app with its resources, which open when it starts to serve."""
+    table = Table(ROUTES)
+    app = create_service("gateway", settings)
+    use_verifier(app, settings.jwks_url, essential=True)
+    use_upstreams(app, settings)
+    use_positions(app, settings.redis_url)
+    use_pages(app, table, settings)
+    app.asgi_app = Front(app, table, settings)  # type: ignore[method-assign]  # Quart's hook for it
+    return app

@@ -1,0 +1,152 @@
+"""One request as it goes through the gateway: its trace, and what is said of it in the end."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
+
+import structlog
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from services.gateway import headers
+from services.gateway.table import Route
+
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
+CLIENT_GONE = 499  # nginx's number for it; no client ever sees it
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
+_LONGEST_TRACESTATE = 512  # characters; W3C Trace Context, 3.3.1.5
+_tracer = trace.get_tracer("quartet.gateway")
+_log = structlog.get_logger()
+
+
+class Exchange:
+    """A request, its span and its facts. `end` must be called, once.
+
+    `fields` are the header fields that the gateway goes by, `trace_fields` those that carry the
+    trace to a service; `gone` says that the client is, `started` that the reply has begun.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_send",
+        "_span",
+        "_token",
+        "account",
+        "fields",
+        "gone",
+        "method",
+        "receive",
+        "request_id",
+        "route",
+        "scope",
+        "size",
+        "started",
+        "status",
+        "trace_fields",
+        "trace_id",
+        "upstream_seconds",
+    )
+
+    def __init__(self, scope: Any, receive: Receive, send: Send) -> None:
+        self._begun = time.perf_counter()
+        self.scope, self.receive, self._send = scope, receive, send
+        self.method: str = scope["method"]
+        self.fields = headers.read(scope["headers"])
+        self.route: Route | None = None
+        self.account: UUID | None = None
+        self.gone = self.started = False
+        self.status = self.size = 0
+        self.upstream_seconds = 0.0
+        self.request_id = request_id(self.fields)
+        self._begin_span()
+
+    def _begin_span(self) -> None:
+        self._span = _tracer.start_span(
+            self._known_method("HTTP"), _parent(self.fields), SpanKind.SERVER, self._attributes()
+        )
+        context = trace.set_span_in_context(self._span, Context())
+        self._token = otel_context.attach(context)
+        self.trace_fields: dict[str, str] = {}
+        propagate.inject(self.trace_fields, context)
+        self.trace_id = format(self._span.get_span_context().trace_id, "032x")
+
+    def routed(self, route: Route) -> None:
+        """Note the route; the span is named after it."""
+        self.route = route
+        if self._span.is_recording():
+            self._span.update_name(f"{self._known_method('HTTP')} {route.path}")
+            self._span.set_attribute("http.route", route.path)
+            self._span.set_attribute("quartet.upstream", route.upstream)
+
+    async def start(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
+        """Begin the reply; what every reply carries is added."""
+        self.status, self.started = status, True
+        fields.append((b"quartet-trace", self.trace_id.encode()))
+        fields.append((b"x-request-id", self.request_id))
+        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+
+    async def send(self, piece: bytes, *, more: bool = False) -> None:
+        """Send a piece of the reply's body; waits for a client that is slow to take it."""
+        self.size += len(piece)
+        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    def end(self) -> None:
+        """Close the span and write the line of the access log."""
+        _log.info(
+            "request",
+            method=self.method,
+            route=self.route.path if self.route else None,
+            upstream=self.route.upstream if self.route else None,
+            status=self.status,
+            bytes=self.size,
+            ms=round((time.perf_counter() - self._begun) * 1000, 2),
+            upstream_ms=round(self.upstream_seconds * 1000, 2),
+            account=str(self.account) if self.account else None,
+            request_id=self.request_id.decode(),
+        )
+        if self._span.is_recording():
+            self._span.set_attribute("http.response.status_code", self.status)
+            if self.status >= 500:
+                self._span.set_attribute("error.type", str(self.status))
+                self._span.set_status(Status(StatusCode.ERROR))
+        self._span.end()
+        otel_context.detach(self._token)
+
+    def _known_method(self, otherwise: str) -> str:
+        return self.method if self.method in _METHODS else otherwise
+
+    def _attributes(self) -> dict[str, str]:
+        """As the semantic conventions name them. A query may hold anything, and is left out."""
+        client = self.scope.get("client")
+        return {
+            "http.request.method": self._known_method("_OTHER"),
+            "url.path": self.scope["raw_path"].decode("latin-1"),
+            "url.scheme": self.scope["scheme"],
+            "server.address": self.fields.get(b"host", b"").decode("latin-1"),
+            "client.address": client[0] if client else "",
+            "network.protocol.version": self.scope["http_version"],
+            "user_agent.original": self.fields.get(b"user-agent", b"").decode("latin-1"),
+        }
+
+
+def request_id(fields: Mapping[bytes, bytes]) -> bytes:
+    """The id that the client gave its request, or a new one where it is none."""
+    given = fields.get(b"x-request-id", b"")
+    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex.encode()
+
+
+def _parent(fields: Mapping[bytes, bytes]) -> Context:
+    """The trace that the client began, if it did. Its baggage is nobody's business here."""
+    carrier = {}
+    if b"traceparent" in fields:
+        carrier["traceparent"] = fields[b"traceparent"].decode("latin-1")
+        state = fields.get(b"tracestate", b"")
+        if len(state) <= _LONGEST_TRACESTATE:
+            carrier["tracestate"] = state.decode("latin-1")
+    return propagate.extract(carrier, Context())

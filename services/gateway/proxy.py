@@ -1,0 +1,197 @@
+"""The way of a request to its service, and of the reply back, piece by piece where it is long."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from multidict import CIMultiDict
+from quart import Quart
+
+from services.gateway import headers
+from services.gateway.body import Body, ClientGone, length_of
+from services.gateway.cors import Cors
+from services.gateway.exchange import Exchange
+from services.gateway.settings import Settings
+from services.gateway.table import Route
+from services.gateway.upstreams import BrokenOff, Reply, Upstreams
+from shared import position
+from shared.auth import bearer
+from shared.errors import AppError
+
+LOOK_AFTER_SECONDS = 0.05
+_ACCOUNT = "Quartet-Account"
+_VIA = "quartet"
+
+
+class Proxy:
+    """Forwards requests whose route is known, by what `app` keeps open."""
+
+    def __init__(self, app: Quart, settings: Settings, cors: Cors) -> None:
+        self._resources = app.extensions
+        self._limit = settings.body_limit
+        self._patience = settings.client_timeout
+        self._cors = cors
+
+    async def forward(self, exchange: Exchange, route: Route) -> None:
+        """Serve one request. Raises `AppError` for what is refused, or fails before the reply
+        begins; `ClientGone`; and `BrokenOff` for a reply that can't be completed.
+        """
+        await self._identify(exchange, route)
+        fields = await self._fields(exchange)
+        body = Body(exchange.receive, limit=self._limit, patience=self._patience)
+        sent = await self._open(body, exchange, fields)
+        async with ClientWatch(exchange, body) as watch:
+            reply = await self._ask(exchange, route, fields, body, sent)
+            try:
+                await self._remember(exchange, reply)
+                await self._deliver(exchange, reply, watch)
+            finally:
+                reply.close()
+
+    async def _identify(self, exchange: Exchange, route: Route) -> None:
+        """A wrong token is refused even where none is needed, as the services do."""
+        authorization = exchange.fields.get(b"authorization", b"")
+        if route.access == "required" or (route.access == "optional" and authorization):
+            token = bearer(authorization.decode("latin-1"))
+            exchange.account = (await self._resources["verifier"].verify(token)).id
+
+    async def _fields(self, exchange: Exchange) -> CIMultiDict[str]:
+        scope, given = exchange.scope, exchange.fields
+        fields = headers.to_service(scope["headers"], given.get(b"connection"))
+        client = scope.get("client")
+        fields["X-Forwarded-For"] = client[0] if client else "unknown"
+        fields["X-Forwarded-Proto"] = scope["scheme"]
+        fields["X-Forwarded-Host"] = given.get(b"host", b"").decode("latin-1")
+        fields["X-Request-Id"] = exchange.request_id.decode()
+        via = f"{scope['http_version']} {_VIA}"
+        fields["Via"] = f"{given[b'via'].decode('latin-1')}, {via}" if b"via" in given else via
+        fields.update(exchange.trace_fields)
+        after = position.parse(given.get(b"quartet-after", b"").decode("latin-1"))
+        if exchange.account is not None:
+            after = position.newest(after, await self._resources["seen"].of(exchange.account))
+        if after:
+            fields[position.AFTER] = position.write(after)
+        return fields
+
+    async def _open(
+        self, body: Body, exchange: Exchange, fields: CIMultiDict[str]
+    ) -> bytes | AsyncIterator[bytes] | None:
+        length = length_of(exchange.fields)
+        unframed = length is None and b"transfer-encoding" not in exchange.fields
+        if length == 0 or (unframed and exchange.scope["http_version"][0] == "1"):
+            return None
+        opened = await body.open(length)
+        if length is not None and not isinstance(opened, bytes):
+            fields["Content-Length"] = str(length)
+        return opened
+
+    async def _ask(
+        self,
+        exchange: Exchange,
+        route: Route,
+        fields: CIMultiDict[str],
+        body: Body,
+        sent: bytes | AsyncIterator[bytes] | None,
+    ) -> Reply:
+        begun = time.perf_counter()
+        scope = exchange.scope
+        query = "?" + scope["query_string"].decode("ascii") if scope["query_string"] else ""
+        target = scope["raw_path"].decode("ascii") + query
+        upstreams: Upstreams = self._resources["upstreams"]
+        try:
+            return await upstreams.ask(
+                route.upstream, exchange.method, target, fields, sent, route.timeout
+            )
+        except AppError:
+            if body.fault is not None:
+                raise body.fault from None
+            raise
+        finally:
+            exchange.upstream_seconds = time.perf_counter() - begun
+
+    async def _remember(self, exchange: Exchange, reply: Reply) -> None:
+        """Before the client has the reply: their next request may come by another gateway."""
+        said = reply.headers.get(position.POSITION)
+        if exchange.account is None:
+            exchange.account = _account(reply.headers.get(_ACCOUNT, ""))
+        if said and exchange.account is not None:
+            await self._resources["seen"].add(exchange.account, position.parse(said))
+
+    async def _deliver(self, exchange: Exchange, reply: Reply, watch: "ClientWatch") -> None:
+        fields = headers.to_client(reply.raw_headers, reply.headers.get("Connection", "").encode())
+        fields += self._cors.headers(exchange.fields)
+        if reply.whole is not None:
+            watch.end()
+            await exchange.start(reply.status, fields)
+            await exchange.send(reply.whole)
+            return
+        await exchange.start(reply.status, fields)
+        async for piece in reply.pieces():
+            await self._send(exchange, piece)
+        watch.end()
+        await exchange.send(b"")
+
+    async def _send(self, exchange: Exchange, piece: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                await exchange.send(piece, more=True)
+        except TimeoutError as error:
+            raise BrokenOff from error
+
+
+class ClientWatch:
+    """Notices while the service works that the client has gone, and raises `ClientGone`: what
+    nobody waits for is not worth the service's time. Quick replies don't pay for it.
+    """
+
+    def __init__(self, exchange: Exchange, body: Body) -> None:
+        self._exchange = exchange
+        self._body = body
+        self._looking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._watched = asyncio.current_task()
+        self._timer = self._loop.call_later(LOOK_AFTER_SECONDS, self._begin)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+        if kind is asyncio.CancelledError and self._exchange.gone:
+            assert self._watched is not None
+            self._watched.uncancel()
+            raise ClientGone from error
+
+    def end(self) -> None:
+        """Look no more; the reply is on its way."""
+        self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _begin(self) -> None:
+        if self._body.pending:  # it reads from the client itself, and sees it go
+            self._timer = self._loop.call_later(LOOK_AFTER_SECONDS, self._begin)
+        else:
+            self._looking = self._loop.create_task(self._look())
+
+    async def _look(self) -> None:
+        while (await self._exchange.receive())["type"] != "http.disconnect":
+            pass
+        self._exchange.gone = True
+        assert self._watched is not None
+        self._watched.cancel()
+
+
+def _account(text: str) -> UUID | None:
+    with suppress(ValueError):
+        return UUID(text)
+    return None

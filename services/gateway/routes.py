@@ -1,0 +1,30 @@
+"""Every operation of the suite: who serves it, who may call it. What is not here is not public."""
+
+from services.gateway.table import Route
+
+ROUTES = (
+    # method, path, upstream, access
+    Route("GET", "/.well-known/jwks.json", "users", "public"),
+    Route("POST", "/api/users", "users", "public"),
+    Route("POST", "/api/users/login", "users", "public"),
+    Route("GET", "/api/user", "users", "required"),
+    Route("PUT", "/api/user", "users", "required"),
+    Route("GET", "/api/profiles/{username}", "users", "optional"),
+    Route("POST", "/api/profiles/{username}/follow", "users", "required"),
+    Route("DELETE", "/api/profiles/{username}/follow", "users", "required"),
+    Route("GET", "/api/articles", "content", "optional"),
+    Route("POST", "/api/articles", "content", "required"),
+    Route("GET", "/api/articles/feed", "content", "required"),
+    Route("GET", "/api/articles/{slug}", "content", "optional"),
+    Route("PUT", "/api/articles/{slug}", "content", "required"),
+    Route("DELETE", "/api/articles/{slug}", "content", "required"),
+    Route("POST", "/api/articles/{slug}/favorite", "content", "required"),
+    Route("DELETE", "/api/articles/{slug}/favorite", "content", "required"),
+    Route("GET", "/api/articles/{slug}/comments", "content", "optional"),
+    Route("POST", "/api/articles/{slug}/comments", "content", "required"),
+    Route("DELETE", "/api/articles/{slug}/comments/{id}", "content", "required"),
+    Route("GET", "/api/tags", "content", "public"),
+    Route("GET", "/api/notifications", "notifications", "required"),
+    Route("PUT", "/api/notifications/read", "notifications", "required"),
+    Route("PUT", "/api/notifications/{id}/read", "notifications", "required"),
+)

@@ -1,0 +1,121 @@
+"""The table of routes: its entries, what makes one wrong, and finding one by path."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias, get_args
+
+import msgspec
+
+from shared.http import Access
+
+Upstream: TypeAlias = Literal["users", "content", "notifications"]
+Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+_PATH = re.compile(r"(/([a-z0-9._-]+|\{[a-z_]+\}))+")
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One operation: who serves it and who may call it. `{…}` in the path takes one segment.
+
+    `timeout` (seconds) takes the place of the setting of that name.
+    """
+
+    method: Method
+    path: str
+    upstream: Upstream
+    access: Access
+    timeout: float | None = None
+
+
+class WrongTable(Exception):
+    """Entries that can't be used; the message names every one."""
+
+
+class _Node:
+    __slots__ = ("literals", "methods", "parameter")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.methods: dict[str, Route] = {}
+
+
+class Table:
+    """Finds routes by path, in time that grows with the path's segments only.
+
+    Raises `WrongTable`.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root = _Node()
+        faults = []
+        for number, route in enumerate(routes, 1):
+            fault = _fault(route) or self._add(route)
+            if fault:
+                faults.append(f"route {number}, {route.method} {route.path}: {fault}")
+        if faults:
+            raise WrongTable("; ".join(faults))
+        _inherit(self._root)
+
+    def find(self, path: str) -> Mapping[str, Route]:
+        """The routes at a path, by method; empty where there is nothing."""
+        node = self._root
+        for segment in path.split("/")[1:]:
+            found = node.literals.get(segment) or (node.parameter if segment else None)
+            if found is None:
+                return {}
+            node = found
+        return node.methods
+
+    def _add(self, route: Route) -> str:
+        node = self._root
+        for segment in route.path.split("/")[1:]:
+            if segment.startswith("{"):
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+            else:
+                node = node.literals.setdefault(segment, _Node())
+        if route.method in node.methods:
+            return "is there twice"
+        node.methods[route.method] = route
+        return ""
+
+
+def _fault(route: Route) -> str:
+    if route.method not in get_args(Method):
+        return "no such method"
+    if not _PATH.fullmatch(route.path):
+        return "not a path of lower-case segments and {parameters}"
+    if route.upstream not in get_args(Upstream):
+        return f"no such upstream: {route.upstream}"
+    if route.access not in get_args(Access):
+        return f"no such access: {route.access}"
+    if route.timeout is not None and route.timeout <= 0:
+        return "the timeout must be positive"
+    return ""
+
+
+def _inherit(node: _Node) -> None:
+    """Let a literal segment know what the parameter beside it knows, so that finding never has
+    to go back: `/articles/feed` is also an article's `/articles/{slug}`, for other methods.
+    """
+    for literal in node.literals.values():
+        if node.parameter is not None:
+            _take_over(literal, node.parameter)
+        _inherit(literal)
+    if node.parameter is not None:
+        _inherit(node.parameter)
+
+
+def _take_over(node: _Node, other: _Node) -> None:
+    node.methods = other.methods | node.methods
+    for segment, child in other.literals.items():
+        _take_over(node.literals.setdefault(segment, _Node()), child)
+    if other.parameter is not None:
+        node.parameter = node.parameter or _Node()
+        _take_over(node.parameter, other.parameter)
+
+
+def allowed(methods: Iterable[str]) -> str:
+    """The value of `Allow` (RFC 9110, 10.2.1): HEAD goes where GET goes, OPTIONS anywhere."""
+    extra = {"OPTIONS"} | ({"HEAD"} if "GET" in set(methods) else set())
+    return ", ".join(sorted(set(methods) | extra))

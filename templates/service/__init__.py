@@ -1,0 +1,1 @@
+"""Gadgets that members add. Owns the database `gadgetry`; publishes `gadgetry.*`."""

@@ -1,0 +1,25 @@
+"""The gadgetry service, wired."""
+
+from quart import Quart
+
+from shared.auth import use_verifier
+from shared.bus import use_bus
+from shared.database import use_database
+from shared.inbox import use_inbox
+from shared.outbox import use_outbox
+from shared.service import create_service
+from templates.service.routes import routes
+from templates.service.settings import Settings
+from templates.service.subscribers import HANDLERS
+
+
+def create_app(settings: Settings) -> Quart:
+    """The app with its resources, which open when it starts to serve."""
+    app = create_service("gadgetry", settings)
+    use_database(app, settings)
+    use_verifier(app, settings.jwks_url)
+    use_bus(app, settings)
+    use_outbox(app, settings)
+    use_inbox(app, HANDLERS)
+    app.register_blueprint(routes)
+    return app
