@@ -1,0 +1,115 @@
+"""What is broken, one function each; it returns when the fault is over and recovery can begin."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from shared.testing import until
+from tests.faults.ground import Ground
+from tests.faults.processes import strike
+
+Break = Callable[[Ground], Awaitable[None]]
+READY_WITHIN = 60.0  # seconds
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`seamless` says that no request may fail."""
+
+    name: str
+    strike: Break
+    seamless: bool = False
+
+
+def kill(name: str) -> Fault:
+    """kill -9 of a service; whoever supervises it starts it again."""
+
+    async def strike_service(ground: Ground) -> None:
+        ground.stack.services[name].kill()
+
+    return Fault(f"kill -9 of {name}", strike_service)
+
+
+async def stop_postgres(ground: Ground) -> None:
+    """PostgreSQL hears everything and answers nothing."""
+    await _freeze(ground, "postgres", 5)
+
+
+async def kill_postgres(ground: Ground) -> None:
+    """PostgreSQL with all of its sessions, as when its machine fails."""
+    strike(ground.stack.servers.children["postgres"], signal.SIGKILL)
+
+
+async def kill_nats(ground: Ground) -> None:
+    """NATS, at any moment."""
+    strike(ground.stack.servers.children["nats"], signal.SIGKILL)
+
+
+async def kill_nats_before_its_ack(ground: Ground) -> None:
+    """NATS, when it has stored facts and no service knows that it did."""
+    async with ground.jetstream() as jetstream:
+        ground.wire.hold()
+        before = (await jetstream.stream_info("content")).state.last_seq
+
+        async def has_stored() -> bool:
+            return (await jetstream.stream_info("content")).state.last_seq > before
+
+        await until(has_stored, what="facts in the stream")
+        strike(ground.stack.servers.children["nats"], signal.SIGKILL)
+    ground.wire.release()
+
+
+async def delete_streams(ground: Ground) -> None:
+    """NATS has lost its disk."""
+    async with ground.jetstream() as jetstream:
+        for stream in ("users", "content"):
+            await jetstream.delete_stream(stream)
+
+
+async def stop_valkey(ground: Ground) -> None:
+    """Valkey hears everything and answers nothing."""
+    await _freeze(ground, "valkey", 3)
+
+
+async def lose_valkey(ground: Ground) -> None:
+    """Nothing listens where Valkey was."""
+    await _leave_dead(ground, "valkey", 3)
+
+
+async def lose_collector(ground: Ground) -> None:
+    """Nothing listens where the collector was."""
+    await _leave_dead(ground, "collector", 3)
+
+
+async def _freeze(ground: Ground, server: str, seconds: float) -> None:
+    child = ground.stack.servers.children[server]
+    strike(child, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        strike(child, signal.SIGCONT)
+
+
+async def _leave_dead(ground: Ground, server: str, seconds: float) -> None:
+    child = ground.stack.servers.children[server]
+    strike(child, signal.SIGKILL)
+    await child.stop(grace=1)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        child.start()
+        await child.ready(READY_WITHIN)
+
+
+FAULTS = (
+    *(kill(name) for name in ("users", "content", "notifications", "gateway")),
+    Fault("PostgreSQL stopped for 5 s", stop_postgres),
+    Fault("kill -9 of PostgreSQL", kill_postgres),
+    Fault("kill -9 of NATS", kill_nats, seamless=True),
+    Fault("kill -9 of NATS between publish and ack", kill_nats_before_its_ack, seamless=True),
+    Fault("streams deleted", delete_streams, seamless=True),
+    Fault("Valkey stopped for 3 s", stop_valkey, seamless=True),
+    Fault("Valkey dead for 3 s", lose_valkey, seamless=True),
+    Fault("collector dead for 3 s", lose_collector, seamless=True),
+)

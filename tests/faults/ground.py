@@ -1,0 +1,99 @@
+"""A whole stack to break things in, with people who write, and a wire to its NATS."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import nats
+from nats.js import JetStreamContext
+from nats.js.errors import Error as JetStreamError
+
+from deploy.local import suite
+from deploy.local.stack import Stack
+from deploy.local.state import State
+from deploy.local.suite import Command
+from shared.testing import until
+from tests.faults.community import Community
+from tests.faults.wire import Wire
+
+TOLD = {
+    # Hashes that cost little: it is not their cost that is looked at.
+    "USERS_HASH_MEMORY_KIB": "1024",
+    "USERS_HASH_TIME_COST": "1",
+}
+CONSUMERS = (("users", "content"), ("users", "notifications"), ("content", "notifications"))
+
+
+class Ground:
+    """A running stack, its community and its wire."""
+
+    def __init__(self, stack: Stack, wire: Wire, session: aiohttp.ClientSession) -> None:
+        self.stack, self.wire = stack, wire
+        self.chance = random.Random(20)
+        self.community = Community(session, stack.url, self.chance)
+
+    async def come_to_rest(self, within: float) -> bool:
+        """Wait until every fact is sent and taken in; False when that does not come."""
+        try:
+            await until(self._rests, seconds=within, what="rest")
+        except AssertionError:
+            return False
+        return True
+
+    @asynccontextmanager
+    async def jetstream(self) -> AsyncIterator[JetStreamContext]:
+        """JetStream by a connection of our own, past the wire."""
+        client = await nats.connect(self.stack.servers.nats_url, connect_timeout=2)
+        try:
+            yield client.jetstream(timeout=2)
+        finally:
+            await client.close()
+
+    async def _rests(self) -> bool:
+        try:
+            waiting = [await self._unsent(name) for name in ("users", "content")]
+            async with self.jetstream() as jetstream:
+                for stream, consumer in CONSUMERS:
+                    info = await jetstream.consumer_info(stream, consumer)
+                    waiting += [info.num_pending or 0, info.num_ack_pending or 0]
+        except (OSError, asyncpg.PostgresError, JetStreamError, nats.errors.Error):
+            return False
+        await asyncio.sleep(0.1)
+        return not any(waiting)
+
+    async def _unsent(self, service: str) -> int:
+        db = await asyncpg.connect(self.stack.addresses.databases[service], timeout=2)
+        try:
+            waiting: int = await db.fetchval(
+                "SELECT count(*) FROM outbox WHERE published_at IS NULL"
+            )
+        finally:
+            await db.close()
+        return waiting
+
+
+@asynccontextmanager
+async def ground(
+    folder: Path, *, told: Mapping[str, str] | None = None, command: Command = suite.command
+) -> AsyncIterator[Ground]:
+    """A stack in `folder` whose services reach NATS by a wire, with its cast assembled."""
+    state = State(folder)
+    state.make()
+    wire = Wire(state.port("nats"))
+    await wire.start()
+    by_wire = f"nats://quartet:{state.secret('nats')}@127.0.0.1:{wire.port}"
+    settings = TOLD | {"QUARTET_NATS_URL": by_wire} | dict(told or {})
+    try:
+        async with (
+            Stack(folder, told=settings, command=command) as stack,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+        ):
+            running = Ground(stack, wire, session)
+            await running.community.assemble()
+            yield running
+    finally:
+        wire.stop()

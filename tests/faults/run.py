@@ -1,0 +1,61 @@
+"""One fault amid writes, and what came of it."""
+
+import asyncio
+from dataclasses import dataclass
+
+from tests.faults.checker import Finding, Wrong, check
+from tests.faults.faults import Fault
+from tests.faults.ground import Ground
+from tests.faults.history import History
+from tests.faults.snapshot import read
+
+RECOVERED_WITHIN = 60.0  # seconds
+AT_REST_WITHIN = 60.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """A line of the table. `failures` are the requests that failed, by what was said."""
+
+    fault: str
+    requests: int
+    failures: list[str]
+    acknowledged: int
+    findings: list[Finding]
+    recovery: float
+
+    def count(self, wrong: Wrong) -> int:
+        """How many findings of the kind."""
+        return sum(finding.wrong == wrong for finding in self.findings)
+
+
+async def endure(
+    ground: Ground,
+    fault: Fault,
+    *,
+    rate: float,
+    before: float = 1.0,
+    after: float = 1.0,
+    rest_within: float = AT_REST_WITHIN,
+) -> Result:
+    """Break something `before` seconds after writing began, and go on for `after` seconds when all
+    has recovered; then hold the databases against the history.
+    """
+    history = ground.community.history
+    writes, requests = len(history.writes), len(history.requests)
+    async with ground.community.writing(rate):
+        await asyncio.sleep(before)
+        await fault.strike(ground)
+        recovery = await ground.community.served_by_all(RECOVERED_WITHIN)
+        await asyncio.sleep(after)
+    await ground.come_to_rest(rest_within)
+    findings = check(history, await read(ground.stack.addresses.databases))
+    phase = History(history.writes[writes:], history.requests[requests:])
+    return Result(
+        fault.name,
+        len(phase.requests),
+        [f"{item.method} {item.path} {item.status}" for item in phase.failed],
+        phase.acknowledged,
+        findings,
+        recovery,
+    )
