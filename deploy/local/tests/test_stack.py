@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import stat
 import sys
@@ -142,6 +143,18 @@ async def test_status_asks_servers_that_run_elsewhere(stack: Stack) -> None:
     assert all(row["ready"] and row["ready_ms"] is not None for row in rows.values())
     assert rows["postgres"]["pid"] is None
     assert rows["users"]["pid"] == stack.services["users"].pid
+
+
+async def test_one_that_is_asked_to_restart_often_is_not_taken_for_one_that_keeps_dying(
+    stack: Stack,
+) -> None:
+    said = stack.state.logs / "stack.log"
+    users = stack.services["users"]
+    for _ in range(4):
+        users.restart()
+        await users.ready(30)
+    pauses = re.findall(r"users ended .*starts again in ([0-9.]+) s", said.read_text())
+    assert pauses[-3:] == ["0.2"] * 3
 
 
 async def test_a_change_restarts_who_uses_it(stack: Stack) -> None:
