@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -13,10 +14,13 @@ from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 
 from deploy.local import suite
+from deploy.local.process import Child
+from deploy.local.program import Program
 from deploy.local.stack import Stack
 from deploy.local.state import State
 from deploy.local.suite import Command
 from shared.testing import until
+from tests.faults.checker import Finding
 from tests.faults.community import Community
 from tests.faults.wire import Wire
 
@@ -25,16 +29,18 @@ TOLD = {
     "USERS_HASH_MEMORY_KIB": "1024",
     "USERS_HASH_TIME_COST": "1",
 }
+READY_WITHIN = 60.0  # seconds
 CONSUMERS = (("users", "content"), ("users", "notifications"), ("content", "notifications"))
 
 
 class Ground:
-    """A running stack, its community and its wire."""
+    """A running stack, its community and its wire; `known` is what was found to be wrong so far."""
 
     def __init__(self, stack: Stack, wire: Wire, session: aiohttp.ClientSession) -> None:
         self.stack, self.wire = stack, wire
         self.chance = random.Random(20)
         self.community = Community(session, stack.url, self.chance)
+        self.known: set[Finding] = set()
 
     async def come_to_rest(self, within: float) -> bool:
         """Wait until every fact is sent and taken in; False when that does not come."""
@@ -43,6 +49,17 @@ class Ground:
         except AssertionError:
             return False
         return True
+
+    @asynccontextmanager
+    async def replaced(self, service: str, argv: tuple[str, ...]) -> AsyncIterator[None]:
+        """Another program in the service's place while the context is open."""
+        child = self.stack.services[service]
+        ours = child.program
+        await _run(child, replace(ours, argv=argv))
+        try:
+            yield
+        finally:
+            await _run(child, ours)
 
     @asynccontextmanager
     async def jetstream(self) -> AsyncIterator[JetStreamContext]:
@@ -74,6 +91,12 @@ class Ground:
         finally:
             await db.close()
         return waiting
+
+
+async def _run(child: Child, program: Program) -> None:
+    child.program = program
+    child.restart()
+    await child.ready(READY_WITHIN)
 
 
 @asynccontextmanager

@@ -49,13 +49,15 @@ async def endure(
         recovery = await ground.community.served_by_all(RECOVERED_WITHIN)
         await asyncio.sleep(after)
     await ground.come_to_rest(rest_within)
-    findings = check(history, await read(ground.stack.addresses.databases))
+    found = check(history, await read(ground.stack.addresses.databases))
+    new = [finding for finding in found if finding not in ground.known]
+    ground.known.update(new)
     phase = History(history.writes[writes:], history.requests[requests:])
     return Result(
         fault.name,
         len(phase.requests),
         [f"{item.method} {item.path} {item.status}" for item in phase.failed],
         phase.acknowledged,
-        findings,
+        new,
         recovery,
     )

@@ -12,7 +12,13 @@ RATE = 25.0  # requests a second
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 async def test_nothing_is_lost_and_nothing_happens_twice(broken: Ground, fault: Fault) -> None:
     result = await endure(broken, fault, rate=RATE)
-    print(result.fault, result.requests, len(result.failures), result.acknowledged, round(result.recovery,2))
+    print(
+        result.fault,
+        result.requests,
+        len(result.failures),
+        result.acknowledged,
+        round(result.recovery, 2),
+    )
     assert result.findings == []
     assert result.acknowledged > 0
     if fault.seamless:
