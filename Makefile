@@ -72,6 +72,10 @@ rules: $(INSTALLED) ## Test the rules across the repository
 k8s-check: $(INSTALLED) ## Render and validate deploy/k8s, and what builds the images
 	@$(PY) -m pytest tests/rules/test_deploy.py tests/rules/test_images.py
 
+.PHONY: routes
+routes: $(INSTALLED) ## Show every route and who may call it; fail where two say different things
+	@$(PY) -m deploy.local routes
+
 .PHONY: format
 format: $(INSTALLED) ## Format the code
 	@$(PY) -m ruff format
@@ -93,6 +97,11 @@ imports: $(INSTALLED) ## Check who imports whom
 	@.venv/bin/lint-imports
 
 ##@ Maintain
+
+.PHONY: new-service
+new-service: $(INSTALLED) ## Add a service, and test it (NAME=library THING=book)
+	@$(PY) -m deploy.local new-service
+	@$(PY) -m pytest -q services/$(NAME) tests/rules
 
 .PHONY: upgrade
 upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows

@@ -22,6 +22,9 @@ ALGORITHM = "EdDSA"
 ISSUER = "quartet"
 CLOCK_SKEW = 5.0  # seconds that two machines' clocks may differ
 _REMEMBERED = 10_000
+_PAUSE = 1.0  # seconds between two fetches, at least
+_PAUSE_WITHOUT_KEYS = 0.1
+PATIENCE_SECONDS = 2.0
 _SCHEMES = frozenset({"token", "bearer"})
 _log = structlog.get_logger()
 
@@ -75,11 +78,19 @@ class Verifier:
     async def _key(self, kid: object) -> Any:
         if kid not in self._keys:
             await self.refresh()
-        if not self._keys:
-            raise Unavailable("The keys to verify tokens with are not known yet.")
+        await self._first_keys()
         if not isinstance(kid, str) or kid not in self._keys:
             raise invalid_token()
         return self._keys[kid]
+
+    async def _first_keys(self) -> None:
+        """Services start together, and the first request may come before the first keys."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._keys and self._url is not None and time.monotonic() < deadline:
+            await asyncio.sleep(_PAUSE_WITHOUT_KEYS)
+            await self.refresh()
+        if not self._keys:
+            raise Unavailable("The keys to verify tokens with are not known yet.")
 
     async def refresh(self) -> None:
         """Fetch the key set, at most once a second however many unknown keys are asked for. The
@@ -88,7 +99,8 @@ class Verifier:
         if self._url is None:
             return
         async with self._fetching:
-            if time.monotonic() - self._fetched_at < 1.0:
+            pause = _PAUSE if self._keys else _PAUSE_WITHOUT_KEYS
+            if time.monotonic() - self._fetched_at < pause:
                 return
             with suppress(Exception):  # whatever was answered in place of a key set
                 keys = await fetch_keys(self._url)

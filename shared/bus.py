@@ -194,6 +194,15 @@ class Bus:
         jetstream = await self.jetstream()
         await self.unless_lost(jetstream.add_consumer(stream, config))
 
+    async def backlog(self, publisher: str) -> int:
+        """How many events the slowest reader of a publisher's stream has before it; who does not
+        read at all is no reader.
+        """
+        jetstream = await self.jetstream()
+        readers = await self.unless_lost(jetstream.consumers_info(publisher))
+        reading = (info for info in readers if info.num_waiting or info.num_ack_pending)
+        return max((info.num_pending or 0 for info in reading), default=0)
+
     async def check(self) -> None:
         """Raises `ConnectionError` while NATS is away."""
         if not self._up.is_set():

@@ -133,13 +133,19 @@ async def _acquired(pool: Any, wait: float) -> AsyncIterator[Any]:
     """A connection within `wait` seconds. Raises `Unavailable` when there is none, or it breaks."""
     with _unavailable():
         async with pool.acquire(timeout=wait) as db:
-            try:
+            with _own_faults(db):
                 yield db
-            except asyncpg.InterfaceError as error:
-                if isinstance(error, ValueError) or db.is_closed():
-                    raise
-                # Such as a wrong number of arguments: a fault of ours, and no outage.
-                raise RuntimeError("A connection was used wrongly.") from error
+
+
+@contextmanager
+def _own_faults(db: Any) -> Iterator[None]:
+    """Such as a wrong number of arguments: a fault of ours, and no outage."""
+    try:
+        yield
+    except asyncpg.InterfaceError as error:
+        if isinstance(error, ValueError) or db.is_closed():
+            raise
+        raise RuntimeError("A connection was used wrongly.") from error
 
 
 @contextmanager
@@ -157,7 +163,7 @@ async def connection() -> AsyncIterator[Connection]:
     """A pooled connection for reads of one statement. Raises `Unavailable`."""
     enclosing = _enclosing()
     if enclosing is not None and enclosing.db is not None:
-        with _unavailable():
+        with _unavailable(), _own_faults(enclosing.db):
             yield enclosing.db
         return
     async with _acquired(current_app.extensions["database"], _pool_wait()) as db:
@@ -177,7 +183,7 @@ async def transaction() -> AsyncIterator[Connection]:
             yield db
     else:
         db = await enclosing.open()
-        with _unavailable():
+        with _unavailable(), _own_faults(db):
             async with db.transaction():
                 yield db
 

@@ -176,7 +176,7 @@ class Consumer:
             if fresh:
                 await self._handle(db, message, envelope)
         self._applied.add(envelope.source, envelope.position)
-        if fresh:
+        if fresh and not envelope.snapshot:
             self._lag.record((datetime.now(UTC) - envelope.occurred_at).total_seconds())
 
     async def _handle(self, db: Connection, message: Msg, envelope: Envelope) -> None:
@@ -226,6 +226,7 @@ def _envelope(message: Msg, publisher: str) -> Envelope:
         position=position,
         subject=message.subject,
         occurred_at=occurred_at,
+        snapshot=headers.get("ce-snapshot") == "true",
     )
 
 

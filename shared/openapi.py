@@ -29,9 +29,8 @@ def document(app: Quart) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     paths: dict[str, Any] = {}
     for rule, operation in routes:
-        path = _PARAMETER.sub(r"{\2}", rule.rule)
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            paths.setdefault(path, {})[method.lower()] = _operation(rule, operation)
+        for method in methods_of(rule):
+            paths.setdefault(path_of(rule), {})[method.lower()] = _operation(rule, operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": f"Quartet {app.name}", "version": "1"},
@@ -48,6 +47,16 @@ def document(app: Quart) -> dict[str, Any]:
             },
         },
     }
+
+
+def path_of(rule: Rule) -> str:
+    """The path of a rule with its parameters as OpenAPI writes them: `/articles/{slug}`."""
+    return _PARAMETER.sub(r"{\2}", rule.rule)
+
+
+def methods_of(rule: Rule) -> list[str]:
+    """The methods that a rule was made for; HEAD and OPTIONS come by themselves."""
+    return sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
 
 
 def _types(operation: Operation) -> list[Any]:

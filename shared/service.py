@@ -18,6 +18,7 @@ from quart.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 
 from shared import errors, idempotency, position
+from shared.applied import WAIT_SECONDS
 from shared.auth import identify
 from shared.context import begin_work, current_work, trace_id
 from shared.errors import AppError
@@ -27,6 +28,7 @@ from shared.settings import ServiceSettings
 
 TRACE = "Quartet-Trace"
 DEADLINE = "Quartet-Deadline"
+PATIENCE_SECONDS = 2.0  # a read can be late or stale; a write may have to be refused
 _OBSERVED = "healthz,readyz,metrics"
 _log = structlog.get_logger()
 _BY_STATUS = {
@@ -109,9 +111,10 @@ async def _catch_up() -> None:
     applied = current_app.extensions.get("applied")
     if not header or applied is None:
         return
+    seconds = WAIT_SECONDS if request.method in ("GET", "HEAD") else PATIENCE_SECONDS
     for source, number in position.parse(header).items():
         if source in current_app.extensions["publishers"]:
-            await applied.wait_for(source, number)
+            await applied.wait_for(source, number, seconds)
 
 
 async def _position(response: Response) -> Response:

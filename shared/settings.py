@@ -36,6 +36,7 @@ class DataSettings(ServiceSettings, frozen=True, kw_only=True):
     pool_max: int = 10
     pool_wait: float = 2.0
     statement_timeout: float = 10.0
+    outbox_hours: float = 24.0
 
 
 class SettingsError(Exception):

@@ -23,6 +23,7 @@ from quart import Quart
 from shared.bus import Bus, held, pulled
 from shared.context import begin_work
 from shared.database import Connection, transaction
+from shared.errors import Unavailable
 from shared.events import Envelope
 from shared.inbox import insert_dead_letter
 from shared.jobs import (
@@ -157,8 +158,19 @@ class Worker:
             payload = msgspec.json.decode(message.data, type=job.payload)
             async with asyncio.timeout(job.timeout):
                 await job.function(payload)
-            async with transaction() as db:
-                await insert_done(db, id_, datetime.now(UTC))
+            await self._record(id_)
+
+    async def _record(self, id_: UUID) -> None:
+        """A database that is away now must not let an effect happen twice: the job is held, and
+        this tried until the record is written.
+        """
+        while True:
+            try:
+                async with transaction() as db:
+                    await insert_done(db, id_, datetime.now(UTC))
+                return
+            except Unavailable:
+                await asyncio.sleep(0.5)
 
     async def _failed(
         self, message: Msg, priority: Priority, job: Job[Any] | None, id_: UUID, error: Exception

@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 
 from deploy.local import background, foreground, suite
+from deploy.local import new_service as creation
 from deploy.local.background import go_silent
-from deploy.local.console import Console, progress_bars, table
+from deploy.local.console import Console, columns, progress_bars, table
 from deploy.local.errors import CannotStart, ChildFailed
 from deploy.local.follow import Follower, follow, show_new
 from deploy.local.program import run_to_end
@@ -198,3 +199,30 @@ def seed(console: Console, state: Path, users: int, articles: int, random_seed: 
         f"{users} people and {articles} articles came in {time.monotonic() - began:.1f} s; "
         f"everyone's password is: {seeding.PASSWORD}"
     )
+
+
+@main.command()
+@click.option("--name", envvar="NAME", default="", help="One word, such as library.")
+@click.option("--thing", envvar="THING", help="What it keeps, such as book; singular.")
+@click.pass_obj
+def new_service(console: Console, name: str, thing: str | None) -> None:
+    """Add a service, made of the template, wherever a service must appear."""
+    words = creation.create(suite.ROOT, name, thing)
+    console.print(
+        f"`{words.name}` keeps {words.things}, at /api/{words.things} and on port {words.port}: "
+        f"see services/{words.name}, and `git status` for where else it appears."
+    )
+
+
+@main.command()
+@click.pass_obj
+def routes(console: Console) -> None:
+    """Show every route; exit 1 where the gateway's table and a service do not agree."""
+    from deploy.local import routes as routing
+
+    table = routing.table()
+    console.print(columns(routing.lines(table)))
+    faults = routing.faults(table, routing.served())
+    for fault in faults:
+        click.echo(fault, err=True)
+    sys.exit(1 if faults else 0)

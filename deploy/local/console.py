@@ -62,8 +62,12 @@ class Console:
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
     """The rows under the headings service, url, pid, ready, in columns."""
-    lines = [("SERVICE", "URL", "PID", "READY"), *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    return columns([("SERVICE", "URL", "PID", "READY"), *(_cells(row) for row in rows)])
+
+
+def columns(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of as many cells each, with each column as wide as it has to be."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines

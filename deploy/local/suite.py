@@ -81,8 +81,23 @@ def signing_keys(state: State) -> Path:
     """The file with the key that signs tokens: a JWK Set (RFC 7517, RFC 8037), made once."""
     path = state.path / "keys.json"
     if not path.exists():
-        state.write(path.name, {"keys": [_new_key()]})
+        state.write(path.name, {"keys": [new_key()]})
     return path
+
+
+def new_key() -> dict[str, Any]:
+    """A private Ed25519 key as a JWK, named by its thumbprint."""
+    key = Ed25519PrivateKey.generate()
+    public = {
+        "crv": "Ed25519",
+        "kty": "OKP",
+        "x": _base64url(key.public_key().public_bytes_raw()),
+    }
+    # The thumbprint of RFC 7638: the members that make the key, sorted, without spaces.
+    text = json.dumps(public, separators=(",", ":"), sort_keys=True)
+    kid = _base64url(hashlib.sha256(text.encode()).digest())
+    private = {"d": _base64url(key.private_bytes_raw())}
+    return public | private | {"kid": kid, "alg": "EdDSA", "use": "sig"}
 
 
 def save(state: State, addresses: Addresses) -> None:
@@ -96,20 +111,6 @@ def running(state: State) -> Addresses:
     if found is None or not state.is_locked():
         raise CannotStart(f"No stack runs in {state.path}: start it with `make start`.")
     return Addresses(**found)
-
-
-def _new_key() -> dict[str, Any]:
-    key = Ed25519PrivateKey.generate()
-    public = {
-        "crv": "Ed25519",
-        "kty": "OKP",
-        "x": _base64url(key.public_key().public_bytes_raw()),
-    }
-    # The thumbprint of RFC 7638: the members that make the key, sorted, without spaces.
-    text = json.dumps(public, separators=(",", ":"), sort_keys=True)
-    kid = _base64url(hashlib.sha256(text.encode()).digest())
-    private = {"d": _base64url(key.private_bytes_raw())}
-    return public | private | {"kid": kid, "alg": "EdDSA", "use": "sig"}
 
 
 def _base64url(data: bytes) -> str:

@@ -24,10 +24,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """CloudEvents 1.0 attributes of one event: `position` is its number in its source's outbox."""
+    """CloudEvents 1.0 attributes of one event: `position` is its number in its source's outbox. A
+    `snapshot` tells again how things are: nothing has happened.
+    """
 
     id: UUID
     source: str
     position: int
     subject: str
     occurred_at: datetime
+    snapshot: bool = False

@@ -1,5 +1,7 @@
 """A tiny service with a route of every kind."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
@@ -60,6 +62,7 @@ def create_probe(jwks_url: str) -> Quart:
     app.add_url_rule("/api/crash", "crash", crash)
     app.add_url_rule("/api/busy", "busy", busy)
     app.add_url_rule("/api/conflict", "conflict", conflict)
+    app.add_url_rule("/api/slow", "slow", slow)
     return app
 
 
@@ -112,3 +115,13 @@ async def busy() -> Response:
 @operation("Conflict", "Collide", access="public", tag="Probe", returns={200: None})
 async def conflict() -> Response:
     raise Conflict("Taken.", errors={"name": ["has already been taken"]})
+
+
+@operation("Slow", "Take half a second", access="public", tag="Probe", returns={200: None})
+async def slow() -> Response:
+    async def words() -> AsyncIterator[str]:
+        yield "begun "
+        await asyncio.sleep(0.5)
+        yield "ended"
+
+    return Response(words())

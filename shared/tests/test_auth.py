@@ -264,3 +264,15 @@ async def test_a_verified_token_is_remembered_until_it_expires(verifier: Verifie
     assert await verifier.verify(token) is first
     brief = KEY.token(exp=datetime.now(UTC) + timedelta(seconds=-4))
     assert await verifier.verify(brief) is not await verifier.verify(brief)
+
+
+async def test_a_request_that_comes_before_the_first_keys_waits_for_them(tmp_path: Path) -> None:
+    key, path = Key("first"), tmp_path / "later.json"
+    verifier = Verifier(jwks_url=f"file://{path}")
+    await verifier.refresh()
+    verifying = asyncio.create_task(verifier.verify(key.token()))
+    await asyncio.sleep(0)  # it has begun, and there is nothing to verify with
+    assert not verifying.done()
+    (tmp_path / "unseen.json").write_text(json.dumps({"keys": [key.jwk]}))
+    (tmp_path / "unseen.json").rename(path)
+    assert (await verifying).id == ACCOUNT

@@ -31,6 +31,7 @@ def test_only_the_public_routes_are_described(described: Any) -> None:
         "/api/crash",
         "/api/busy",
         "/api/conflict",
+        "/api/slow",
     }
     assert set(described["paths"]["/api/named/{name}"]) == {"delete"}
 

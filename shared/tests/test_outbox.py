@@ -14,7 +14,8 @@ from deploy.local.servers import Servers
 from shared.bus import Bus
 from shared.context import begin_work
 from shared.database import transaction
-from shared.outbox import Relay, publish
+from shared.outbox import publish
+from shared.relay import Relay
 from shared.settings import DataSettings
 from shared.testing import serving, until
 from shared.tests.bells import Rang, create_alpha, create_beta, heard, ring

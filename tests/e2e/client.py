@@ -1,11 +1,12 @@
 """A client of the gateway, as a front end is one; every reply is held against the contract."""
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
+from multidict import CIMultiDictProxy
 
 from tests.e2e.contract import check
 
@@ -18,7 +19,7 @@ class Reply:
 
     status: int
     body: Any
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: CIMultiDictProxy[str]
 
 
 class Client:
@@ -42,7 +43,7 @@ class Client:
         ) as response:
             data = await response.read()
             body = await response.json(content_type=None) if data else None
-            return Reply(response.status, body, dict(response.headers))
+            return Reply(response.status, body, response.headers)
 
     async def call(self, operation: str, json: Any = None, query: str = "", **path: Any) -> Reply:
         """Call a RealWorld operation, and hold the reply against the contract."""

@@ -13,9 +13,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from deploy.local.routes import settings_type
 from deploy.local.suite import ROOT, SERVICES
 from shared.settings import load
-from tests.rules.test_suite import settings_type
 
 Resource = dict[str, Any]
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from deploy.images.trim import trim
+from deploy.local.routes import settings_type
 from deploy.local.suite import ROOT, SERVICES
 from shared.settings import load
 from shared.testing import until
-from tests.rules.test_suite import settings_type
 
 BIN = Path(sys.executable).parent
 DEV = ROOT / "deploy" / "k8s" / "overlays" / "dev"

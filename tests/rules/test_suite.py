@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from deploy.local.routes import app_of, settings_type
 from deploy.local.suite import ROOT, SERVICES
 from shared import events as contracts
 from shared.events import Event
 from shared.service import undeclared
-from shared.settings import load
 
 PUBLISHERS: dict[str, tuple[type[Event], ...]] = {
     module.name: importlib.import_module(f"shared.events.{module.name}").EVENTS
@@ -35,27 +35,6 @@ APPEARS_IN = (
     *("docs/architecture.md", "deploy/k8s/base/kustomization.yaml"),
 )
 BANNED = {"utils", "helpers", "common", "base", "core", "misc", "manager"}
-
-
-def settings_type(service: str) -> Any:
-    return importlib.import_module(f"services.{service}.settings").Settings
-
-
-def app_of(service: str) -> Any:
-    environ = {f"{service.upper()}_DATABASE_URL": "postgresql://nobody@localhost/none"}
-    settings = load(settings_type(service), service, environ | signing_keys())
-    return importlib.import_module(f"services.{service}.app").create_app(settings)
-
-
-def signing_keys() -> dict[str, str]:
-    key = {
-        "kty": "OKP",
-        "crv": "Ed25519",
-        "kid": "rules",
-        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",  # RFC 8037, appendix A.2
-        "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
-    }
-    return {"USERS_SIGNING_KEYS": msgspec.json.encode({"keys": [key]}).decode()}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -166,31 +145,35 @@ def imported(node: ast.AST) -> list[str]:
 
 def test_everything_shared_has_two_users_or_more() -> None:
     """The entry rule of shared/ (ADR 0008): used by two services today, directly or through what
-    every service is built on.
+    they use.
     """
-    foundation = {
-        *("service", "server", "telemetry", "context", "openapi", "testing", "position"),
-        "applied",  # through inbox
-    }
+    used = {service: used_of_shared(service) for service in SERVICES}
     for path in sorted((ROOT / "shared").glob("*.py")):
-        if path.stem in foundation | {"__init__"}:
-            continue
-        users = [name for name in SERVICES if uses(name, f"shared.{path.stem}")]
+        users = [service for service in SERVICES if path in used[service]]
         assert len(users) >= 2, f"shared/{path.name} serves {users}: move it there"
 
 
-def uses(service: str, module: str) -> bool:
-    for path in (ROOT / "services" / service).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if module in imported(node):
-                return True
-            if (
-                isinstance(node, ast.ImportFrom)
-                and node.module == "shared"
-                and module.removeprefix("shared.") in [alias.name for alias in node.names]
-            ):
-                return True
-    return module == "shared.migrations" and (ROOT / "services" / service / "migrations").exists()
+def used_of_shared(service: str) -> set[Path]:
+    found = {ROOT / "shared" / "__init__.py"}
+    if (ROOT / "services" / service / "migrations").exists():
+        found.add(ROOT / "shared" / "migrations.py")
+    new = set((ROOT / "services" / service).rglob("*.py"))
+    while new:
+        new = {module for path in new for module in shared_modules(path)} - found
+        found |= new
+    return found
+
+
+def shared_modules(path: Path) -> Iterator[Path]:
+    """The modules of shared that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = imported(node)
+        if isinstance(node, ast.ImportFrom) and node.module == "shared":
+            names = [f"shared.{alias.name}" for alias in node.names]
+        for name in names:
+            module = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+            if name.startswith("shared.") and module.exists():
+                yield module
 
 
 def test_no_file_names_this_machine() -> None:

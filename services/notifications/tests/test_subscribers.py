@@ -25,7 +25,7 @@ from services.notifications.tests.people import Member
 from shared.bus import Bus
 from shared.database import Connection
 from shared.events import content, users
-from shared.outbox import Relay
+from shared.relay import Relay
 from shared.testing import clean_database, emit
 
 
