@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from quart import current_app
 
-from shared import database, inbox, outbox
+from shared import database, inbox, outbox, relay
 from shared.database import Connection
 from shared.events import Envelope
 from tests.faults.mutants.death import Death
@@ -33,19 +33,22 @@ class Build:
 
 def dies_before_it_acknowledges(death: Death) -> None:
     """The right order: the fact is delivered again, and dropped."""
+    acknowledge = Msg.ack
 
-    class Consumer(inbox.Consumer):
-        async def _apply(self, message: Msg, envelope: Envelope) -> None:
-            await super()._apply(message, envelope)
-            death.may_come()
+    async def ack(message: Msg) -> None:
+        death.may_come()
+        await acknowledge(message)
 
-    patch.object(inbox, "Consumer", Consumer).start()
+    patch.object(Msg, "ack", ack).start()
 
 
 def acknowledges_before_it_commits(death: Death) -> None:
     """Wrong: NATS won't deliver again what nobody has."""
 
     class Consumer(inbox.Consumer):
+        async def _take_together(self, _: object) -> bool:
+            return False
+
         async def _take_event(self, message: Msg, envelope: Envelope) -> None:
             await message.ack()
             await (await self._app.extensions["bus"].client()).flush()
@@ -77,21 +80,21 @@ def dies_before_it_marks(death: Death) -> None:
 
     async def update_published(db: Connection, positions: list[int], now: datetime) -> None:
         death.may_come()
-        await outbox_update_published(db, positions, now)
+        await mark(db, positions, now)
 
-    outbox_update_published = outbox.update_published
-    patch.object(outbox, "update_published", update_published).start()
+    mark = relay.update_published
+    patch.object(relay, "update_published", update_published).start()
 
 
 def marks_before_it_publishes(death: Death) -> None:
     """Wrong: facts that are marked are sent never again."""
 
-    class Relay(outbox.Relay):
+    class Relay(relay.Relay):
         async def _publish_waiting(self, db: Any, jetstream: JetStreamContext) -> None:
-            rows = await outbox.select_unpublished(db, outbox.BATCH, datetime.now().astimezone())
+            rows = await relay.select_unpublished(db, relay.BATCH, datetime.now(UTC))
             if rows:
-                now = datetime.now().astimezone()
-                await outbox.update_published(db, [row.position for row in rows], now)
+                now = datetime.now(UTC)
+                await relay.update_published(db, [row.position for row in rows], now)
                 death.may_come()
                 await asyncio.gather(*(self._send(jetstream, row) for row in rows))
             await asyncio.sleep(0.05)
@@ -117,8 +120,9 @@ def answers_before_it_commits(death: Death) -> None:
         later.add(asyncio.create_task(commit(pool, db, transaction)))
 
     async def commit(pool: Any, db: Any, transaction: Any) -> None:
-        await asyncio.sleep(ANSWERED_WITHIN)
-        death.may_come()
+        if not death.has_come:
+            await asyncio.sleep(ANSWERED_WITHIN)
+            death.may_come()
         await transaction.commit()
         await pool.release(db)
 

@@ -11,9 +11,14 @@ class Death:
     def __init__(self, marker: Path, number: int) -> None:
         self._marker, self._left = marker, number
 
+    @property
+    def has_come(self) -> bool:
+        """Whether it lies behind."""
+        return self._marker.exists()
+
     def may_come(self) -> None:
         """Kill this process if it is time; nothing is cleaned up, as with kill -9."""
         self._left -= 1
-        if self._left <= 0 and not self._marker.exists():
+        if self._left <= 0 and not self.has_come:
             self._marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
