@@ -79,8 +79,12 @@ def _pairs(history: History, seen: Snapshot) -> Iterator[Finding]:
     titles = {id_: title for id_, _, title in seen.content.articles}
     names = {id_: name for name, id_ in seen.users.accounts.items()}
     states = {
-        "follow": {(names.get(one, one), names.get(other, other)) for one, other in seen.users.follows},
-        "favorite": {(names.get(one, one), titles.get(other, "")) for one, other in seen.content.favorites},
+        "follow": {
+            (names.get(one, one), names.get(other, other)) for one, other in seen.users.follows
+        },
+        "favorite": {
+            (names.get(one, one), titles.get(other, "")) for one, other in seen.content.favorites
+        },
     }
     possible: dict[tuple[str, Pair], set[bool]] = defaultdict(lambda: {False})
     for write in history.writes:
