@@ -1,4 +1,4 @@
-"""A service as a process: `python -m services.<name> [serve|migrate|await-migrations]`."""
+"""A service as a process: `python -m services.<name> [serve|migrate|await-migrations|…]`."""
 
 import asyncio
 import signal
@@ -14,8 +14,10 @@ from granian.server.embed import Server as GranianServer
 from hypercorn.asyncio import serve as serve_hypercorn
 from hypercorn.config import Config
 
+from shared import commands
 from shared.migrations import await_migrations, migrate
 from shared.settings import EX_CONFIG, DataSettings, ServiceSettings, SettingsError, load
+from shared.snapshot import Snapshot
 from shared.telemetry import start_logging, start_telemetry, stop_telemetry
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -33,15 +35,21 @@ def main(
     create_app: Callable[[S], Any],
     packages: Sequence[str] = (),
     arguments: Sequence[str] | None = None,
+    *,
+    snapshot: Snapshot | None = None,
 ) -> int:
     """Run one command of a service; return the exit code. 78 tells of settings that can't be used.
 
-    `packages` hold the migrations of the service's database, in order.
+    `packages` hold the migrations of the service's database, in order; `snapshot` is what the
+    service can tell again.
     """
     command = (sys.argv[1:] if arguments is None else list(arguments)) or ["serve"]
     start_logging(name, "info")
     try:
-        return _obey(command, name, load(settings_type, name), create_app, packages)
+        settings = load(settings_type, name)
+        if isinstance(settings, DataSettings) and command[0] in commands.NAMES:
+            return commands.obey(commands.Service(name, settings, snapshot), command)
+        return _obey(command, name, settings, create_app, packages)
     except SettingsError as error:
         _log.error("settings can't be used", faults=error.faults)
         return EX_CONFIG
@@ -57,7 +65,7 @@ def _obey(
     if isinstance(settings, DataSettings) and command in (["migrate"], ["await-migrations"]):
         return asyncio.run(_bring_schema(command[0], settings.database_url, packages))
     if command != ["serve"]:
-        known = ["serve", "migrate", "await-migrations"]
+        known = ["serve", "migrate", "await-migrations", *commands.NAMES]
         _log.error("unknown command", command=command, known=known)
         return 64  # sysexits.h EX_USAGE
     start_telemetry(name, settings.log_level)

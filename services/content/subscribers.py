@@ -1,11 +1,23 @@
 """Facts of the users service, to the projections that reads need."""
 
 from services.content.names import username_key
-from services.content.queries.projections import upsert_author, upsert_follow
+from services.content.queries.projections import (
+    delete_authors_before,
+    end_follows_before,
+    upsert_author,
+    upsert_follow,
+)
 from shared.database import Connection
 from shared.events import Envelope
-from shared.events.users import ProfileUpdated, UserFollowed, UserRegistered, UserUnfollowed
+from shared.events.users import (
+    ProfileUpdated,
+    UserFollowed,
+    UserRegistered,
+    UsersSnapshotCompleted,
+    UserUnfollowed,
+)
 from shared.inbox import Handlers
+from shared.snapshot import require_whole
 
 
 async def on_profile(
@@ -37,9 +49,19 @@ async def on_unfollowed(db: Connection, event: UserUnfollowed, envelope: Envelop
     )
 
 
+async def on_snapshot_completed(
+    db: Connection, event: UsersSnapshotCompleted, envelope: Envelope
+) -> None:
+    """Forget what was not told again. Raises `SnapshotIncomplete`."""
+    await require_whole(db, event)
+    await delete_authors_before(db, event.since)
+    await end_follows_before(db, event.since)
+
+
 HANDLERS: Handlers = {
     UserRegistered: on_profile,
     ProfileUpdated: on_profile,
     UserFollowed: on_followed,
     UserUnfollowed: on_unfollowed,
+    UsersSnapshotCompleted: on_snapshot_completed,
 }

@@ -7,7 +7,14 @@ from services.notifications.delivery import (
     tell_author,
 )
 from services.notifications.model import Article, FollowChange
-from services.notifications.queries.projections import upsert_article, upsert_person
+from services.notifications.queries.projections import (
+    delete_articles_before,
+    delete_people_before,
+    end_follows_before,
+    insert_follow_change,
+    upsert_article,
+    upsert_person,
+)
 from shared.database import Connection
 from shared.events import Envelope
 from shared.events.content import (
@@ -16,9 +23,17 @@ from shared.events.content import (
     ArticlePublished,
     ArticleUpdated,
     CommentCreated,
+    ContentSnapshotCompleted,
 )
-from shared.events.users import ProfileUpdated, UserFollowed, UserRegistered, UserUnfollowed
+from shared.events.users import (
+    ProfileUpdated,
+    UserFollowed,
+    UserRegistered,
+    UsersSnapshotCompleted,
+    UserUnfollowed,
+)
 from shared.inbox import Handlers
+from shared.snapshot import require_whole
 
 
 async def on_profile(
@@ -30,7 +45,11 @@ async def on_profile(
 
 async def on_followed(db: Connection, event: UserFollowed, envelope: Envelope) -> None:
     """Tell of the follower, and let them be told of what their author publishes."""
-    await begin_following(db, _change(event, envelope, following=True))
+    change = _change(event, envelope, following=True)
+    if envelope.snapshot:
+        await insert_follow_change(db, change)
+    else:
+        await begin_following(db, change)
 
 
 async def on_unfollowed(db: Connection, event: UserUnfollowed, envelope: Envelope) -> None:
@@ -40,7 +59,10 @@ async def on_unfollowed(db: Connection, event: UserUnfollowed, envelope: Envelop
 
 async def on_published(db: Connection, event: ArticlePublished, envelope: Envelope) -> None:
     """Tell the author's followers."""
-    await announce(db, _article(event, envelope), envelope.occurred_at)
+    if envelope.snapshot:
+        await upsert_article(db, _article(event, envelope), envelope.occurred_at)
+    else:
+        await announce(db, _article(event, envelope), envelope.occurred_at)
 
 
 async def on_updated(db: Connection, event: ArticleUpdated, envelope: Envelope) -> None:
@@ -86,6 +108,21 @@ async def on_commented(db: Connection, event: CommentCreated, envelope: Envelope
     )
 
 
+async def on_users_told(db: Connection, event: UsersSnapshotCompleted, envelope: Envelope) -> None:
+    """Forget who was not told again. Raises `SnapshotIncomplete`."""
+    await require_whole(db, event)
+    await delete_people_before(db, event.since)
+    await end_follows_before(db, event.since, envelope.occurred_at)
+
+
+async def on_content_told(
+    db: Connection, event: ContentSnapshotCompleted, envelope: Envelope
+) -> None:
+    """Forget the articles that were not told again. Raises `SnapshotIncomplete`."""
+    await require_whole(db, event)
+    await delete_articles_before(db, event.since)
+
+
 def _change(
     event: UserFollowed | UserUnfollowed, envelope: Envelope, *, following: bool
 ) -> FollowChange:
@@ -118,4 +155,6 @@ HANDLERS: Handlers = {
     ArticleDeleted: on_deleted,
     ArticleFavorited: on_favorited,
     CommentCreated: on_commented,
+    UsersSnapshotCompleted: on_users_told,
+    ContentSnapshotCompleted: on_content_told,
 }

@@ -151,3 +151,35 @@ async def delete_follow(db: Connection, follower_id: UUID, followee_id: UUID) ->
         "DELETE FROM follows WHERE follower_id = $1 AND followee_id = $2", follower_id, followee_id
     )
     return status == "DELETE 1"
+
+
+async def lock_accounts(db: Connection, after: UUID, limit: int) -> list[tuple[Account, datetime]]:
+    """The accounts after an id, locked against changes, and when each was changed last."""
+    rows = await db.fetch(
+        """SELECT id, email, username, password_hash, bio, image, updated_at
+             FROM accounts
+            WHERE id > $1
+            ORDER BY id
+            LIMIT $2
+              FOR SHARE""",
+        after,
+        limit,
+    )
+    return [(msgspec.convert(row, Account), row["updated_at"]) for row in rows]
+
+
+async def lock_follows(
+    db: Connection, after: tuple[UUID, UUID], limit: int
+) -> list[tuple[UUID, UUID, datetime]]:
+    """Who follows whom, after a pair, and since when; locked against changes."""
+    rows = await db.fetch(
+        """SELECT follower_id, followee_id, created_at
+             FROM follows
+            WHERE (follower_id, followee_id) > ($1, $2)
+            ORDER BY follower_id, followee_id
+            LIMIT $3
+              FOR SHARE""",
+        *after,
+        limit,
+    )
+    return [(row["follower_id"], row["followee_id"], row["created_at"]) for row in rows]

@@ -23,6 +23,20 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         raise NotImplementedError
 
 
+class SnapshotCompleted(Event, frozen=True, kw_only=True):
+    """All that exists at the source was told again, at positions above `since`, by `events` events
+    whose ids count up from `first`.
+    """
+
+    since: int
+    first: UUID
+    events: int
+
+    @property
+    def aggregate(self) -> str:
+        return str(self.first)
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """CloudEvents 1.0 attributes of one event: `position` is its number in its source's outbox. A
     `snapshot` tells again how things are: nothing has happened.

@@ -3,7 +3,7 @@
 from typing import ClassVar
 from uuid import UUID
 
-from shared.events import Event
+from shared.events import Event, SnapshotCompleted
 
 
 class ArticlePublished(Event, frozen=True, kw_only=True):
@@ -114,6 +114,12 @@ class CommentDeleted(Event, frozen=True, kw_only=True):
         return str(self.article_id)
 
 
+class ContentSnapshotCompleted(SnapshotCompleted, frozen=True, kw_only=True):
+    """The service has told again of every article."""
+
+    SUBJECT: ClassVar[str] = "content.snapshot_completed.v1"
+
+
 EVENTS: tuple[type[Event], ...] = (
     ArticlePublished,
     ArticleUpdated,
@@ -122,4 +128,5 @@ EVENTS: tuple[type[Event], ...] = (
     ArticleUnfavorited,
     CommentCreated,
     CommentDeleted,
+    ContentSnapshotCompleted,
 )

@@ -3,7 +3,7 @@
 from typing import ClassVar
 from uuid import UUID
 
-from shared.events import Event
+from shared.events import Event, SnapshotCompleted
 
 
 class UserRegistered(Event, frozen=True, kw_only=True):
@@ -64,4 +64,16 @@ class UserUnfollowed(Event, frozen=True, kw_only=True):
         return f"{self.follower_id}:{self.followee_id}"
 
 
-EVENTS: tuple[type[Event], ...] = (UserRegistered, ProfileUpdated, UserFollowed, UserUnfollowed)
+class UsersSnapshotCompleted(SnapshotCompleted, frozen=True, kw_only=True):
+    """The service has told again of every account and every follow."""
+
+    SUBJECT: ClassVar[str] = "users.snapshot_completed.v1"
+
+
+EVENTS: tuple[type[Event], ...] = (
+    UserRegistered,
+    ProfileUpdated,
+    UserFollowed,
+    UserUnfollowed,
+    UsersSnapshotCompleted,
+)

@@ -73,6 +73,21 @@ async def lock_article(db: Connection, slug: str) -> Article | None:
     return None if row is None else msgspec.convert(row, Article)
 
 
+async def lock_articles(db: Connection, after: UUID, limit: int) -> list[Article]:
+    """Hold the articles after an id, in the order of ids, against every change."""
+    rows = await db.fetch(
+        """SELECT id, author_id, slug, title, tag_list, created_at
+             FROM articles
+            WHERE id > $1
+            ORDER BY id
+            LIMIT $2
+              FOR SHARE""",
+        after,
+        limit,
+    )
+    return [msgspec.convert(row, Article) for row in rows]
+
+
 async def claim_slug(db: Connection, article_id: UUID, wanted: str, otherwise: str) -> str | None:
     """Make `wanted` a slug of the article, or `otherwise` if another article has it or had it.
 

@@ -46,3 +46,18 @@ async def upsert_follow(
         following,
         position,
     )
+
+
+async def delete_authors_before(db: Connection, position: int) -> None:
+    """Forget the accounts that no event from that position on has told of."""
+    await db.execute("DELETE FROM authors WHERE position < $1", position)
+
+
+async def end_follows_before(db: Connection, position: int) -> None:
+    """Whoever follows somebody by an event before that position follows them no longer. The row
+    stays, so that no older event can bring the following back.
+    """
+    await db.execute(
+        "UPDATE follows SET following = false, position = $1 WHERE position < $1 AND following",
+        position,
+    )

@@ -29,8 +29,8 @@ async def upsert_person(
 async def upsert_article(
     db: Connection, article: Article, published_at: datetime | None = None, *, deleted: bool = False
 ) -> None:
-    """Remember an article. Whichever event of it comes first, it is published at one time and
-    deleted for ever; of its names the newest count.
+    """Remember an article. Whichever event of it comes first, it is published at one time; of its
+    names, and of whether it is there, the newest counts.
     """
     await db.execute(
         """INSERT INTO articles (id, author_id, slug, title, position, published_at, deleted)
@@ -41,8 +41,9 @@ async def upsert_article(
                   title = CASE WHEN EXCLUDED.position > articles.position
                                THEN EXCLUDED.title ELSE articles.title END,
                   position = GREATEST(articles.position, EXCLUDED.position),
-                  published_at = COALESCE(articles.published_at, EXCLUDED.published_at),
-                  deleted = articles.deleted OR EXCLUDED.deleted""",
+                  published_at = COALESCE(EXCLUDED.published_at, articles.published_at),
+                  deleted = CASE WHEN EXCLUDED.position > articles.position
+                                 THEN EXCLUDED.deleted ELSE articles.deleted END""",
         article.id,
         article.author_id,
         article.slug,
@@ -123,3 +124,34 @@ async def select_followed(
         limit,
     )
     return [(row["published_at"], row["id"]) for row in rows]
+
+
+async def delete_people_before(db: Connection, position: int) -> None:
+    """Forget the accounts that no event from that position on has told of."""
+    await db.execute("DELETE FROM people WHERE position < $1", position)
+
+
+async def delete_articles_before(db: Connection, position: int) -> None:
+    """Take the articles for deleted that no event from that position on has told of."""
+    await db.execute(
+        "UPDATE articles SET deleted = true, position = $1 WHERE position < $1 AND NOT deleted",
+        position,
+    )
+
+
+async def end_follows_before(db: Connection, position: int, at: datetime) -> None:
+    """Whoever follows somebody by an event before that position does so no longer, from that moment
+    on.
+    """
+    await db.execute(
+        """INSERT INTO follows (followee_id, follower_id, position, following, changed_at)
+           SELECT followee_id, follower_id, $1, false, $2
+             FROM (SELECT DISTINCT ON (followee_id, follower_id)
+                          followee_id, follower_id, position, following
+                     FROM follows
+                    ORDER BY followee_id, follower_id, position DESC) AS latest
+            WHERE following AND position < $1
+           ON CONFLICT (followee_id, follower_id, position) DO NOTHING""",
+        position,
+        at,
+    )
