@@ -256,6 +256,7 @@ async def _serve_hypercorn(settings: ServiceSettings, app: Any, stop: asyncio.Ev
     config = Config()
     config.bind = [f"{settings.host}:{settings.port}"]
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.keep_alive_max_requests = sys.maxsize  # a farewell says that we drain, and nothing else
     config.graceful_timeout = settings.grace
     config.accesslog = None
     config.errorlog = None
