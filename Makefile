@@ -76,6 +76,10 @@ k8s-check: $(INSTALLED) ## Render and validate deploy/k8s, and what builds the i
 routes: $(INSTALLED) ## Show every route and who may call it; fail where two say different things
 	@$(PY) -m deploy.local routes
 
+.PHONY: plans
+plans: $(INSTALLED) ## Show what each read costs on 100,000 rows; fail where it is too much
+	@$(PY) -m deploy.local plans
+
 .PHONY: format
 format: $(INSTALLED) ## Format the code
 	@$(PY) -m ruff format
@@ -101,7 +105,11 @@ imports: $(INSTALLED) ## Check who imports whom
 .PHONY: new-service
 new-service: $(INSTALLED) ## Add a service, and test it (NAME=library THING=book)
 	@$(PY) -m deploy.local new-service
-	@$(PY) -m pytest -q services/$(NAME) tests/rules
+	@$(PY) -m pytest -q services/$(NAME) tests/rules --ignore tests/rules/test_new_service.py
+
+.PHONY: security
+security: $(INSTALLED) ## Look for known weaknesses of the locked packages (OSV_URL=…)
+	@$(PY) -m deploy.local security requirements/dev.lock requirements/uv.lock
 
 .PHONY: upgrade
 upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows

@@ -25,6 +25,7 @@ _UNREACHABLE = (
     asyncpg.QueryCanceledError,
     asyncpg.InternalClientError,  # used in the moment between the server's farewell and its end
 )
+_RELAY = 1  # its session is not of the pool
 
 
 class Connection(Protocol):
@@ -94,8 +95,37 @@ def _counted(options: dict[str, Any], *, bounded: bool = True) -> Iterator[None]
             work.database_seconds += time.perf_counter() - begun
 
 
+class TooManyConnections(Exception):
+    """The replicas of a service would open more connections than PostgreSQL lets them."""
+
+
+async def check_room(db: Connection, settings: DataSettings) -> None:
+    """Refuse to start what would fail later, under load. What other services take of the server is
+    not known here; a limit of the role's own (`ALTER ROLE … CONNECTION LIMIT`) says what is ours.
+
+    Raises `TooManyConnections`.
+    """
+    room: int = await db.fetchval(
+        """SELECT least(
+                    current_setting('max_connections')::int
+                      - current_setting('superuser_reserved_connections')::int
+                      - current_setting('reserved_connections')::int,
+                    (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
+                    (SELECT nullif(datconnlimit, -1) FROM pg_database
+                      WHERE datname = current_database()))"""
+    )
+    wanted = settings.replicas * (settings.pool_max + _RELAY)
+    if wanted > room:
+        raise TooManyConnections(
+            f"All replicas together may open {wanted} connections, and PostgreSQL has {room} for "
+            "them: lower POOL_MAX, or raise max_connections."
+        )
+
+
 def use_database(app: Quart, settings: DataSettings) -> None:
-    """Give `app` a pool for its life. The start fails if the database can't be reached."""
+    """Give `app` a pool for its life. The start fails if the database can't be reached, or has no
+    room for all replicas.
+    """
 
     @app.while_serving
     async def pool() -> AsyncGenerator[None, None]:
@@ -109,6 +139,7 @@ def use_database(app: Quart, settings: DataSettings) -> None:
             command_timeout=settings.statement_timeout,
             server_settings={"application_name": app.name},
         ) as pool:
+            await check_room(pool, settings)
             app.extensions["database"] = pool
             app.extensions["pool_wait"] = settings.pool_wait
             app.extensions["checks"]["database"] = _answers(pool, settings.pool_wait)

@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -22,11 +22,13 @@ from shared.context import begin_work, trace_id
 from shared.database import Connection, transaction
 from shared.errors import Unavailable
 from shared.events import Envelope, Event
+from shared.telemetry import SECONDS
 
 Handler = Callable[[Connection, Any, Envelope], Awaitable[None]]
 Handlers = Mapping[type[Event], Handler]
 
 RETRY_SECONDS = 0.2
+BATCH = 32  # events applied in one transaction, at most
 _tracer = trace.get_tracer(__name__)
 _log = structlog.get_logger()
 
@@ -105,7 +107,12 @@ class Consumer:
             if event.SUBJECT.startswith(f"{publisher}.")
         }
         meter = metrics.get_meter(__name__)
-        self._lag = meter.create_histogram("quartet.inbox.lag", "s", "From the fact to its effect")
+        self._lag = meter.create_histogram(
+            "quartet.inbox.lag",
+            "s",
+            "From the fact to its effect",
+            explicit_bucket_boundaries_advisory=SECONDS,
+        )
         self._dead = meter.create_counter("quartet.dead_letters", "{event}", "Events set aside")
 
     async def run(self) -> None:
@@ -123,18 +130,52 @@ class Consumer:
         bus: Bus = self._app.extensions["bus"]
         client = await bus.client()
         await bus.ensure_consumer(self._publisher, self._app.name, self._delivery.ack_wait)
-        async with aclosing(pulled(client, self._publisher, self._app.name)) as messages:
-            async for message in messages:
-                await self._take(message)
+        pulling = pulled(client, self._publisher, self._app.name, BATCH)
+        async with aclosing(pulling) as batches:
+            async for messages in batches:
+                async with held(messages, self._delivery.ack_wait):
+                    if len(messages) == 1 or not await self._take_together(messages):
+                        for message in messages:
+                            await self._take(message)
+
+    async def _take_together(self, messages: Sequence[Msg]) -> bool:
+        """Apply events in one transaction, which costs one commit; False when any of them fails,
+        and then none has been applied.
+        """
+        begin_work()
+        try:
+            envelopes = {message: _envelope(message, self._publisher) for message in messages}
+            await self._apply_together(envelopes)
+        except asyncio.CancelledError:
+            for message in messages:
+                await message.nak()  # handed back at once, rather than after the ack wait
+            raise
+        except Exception as error:  # one by one, the guilty one will show
+            _log.debug("events go one by one", error=type(error).__name__)
+            return False
+        for message in messages:
+            await message.ack()
+        return True
+
+    async def _apply_together(self, envelopes: Mapping[Msg, Envelope]) -> None:
+        fresh = []
+        async with self._app.app_context(), transaction() as db:
+            for message, envelope in envelopes.items():
+                with _tracer.start_as_current_span(
+                    f"process {message.subject}", **_span_of(message)
+                ):
+                    if await insert_received(db, envelope, datetime.now(UTC)):
+                        await self._handle(db, message, envelope)
+                        fresh.append(envelope)
+        for envelope in envelopes.values():
+            self._applied.add(envelope.source, envelope.position)
+        for envelope in fresh:
+            if envelope.snapshot:
+                continue
+            self._lag.record((datetime.now(UTC) - envelope.occurred_at).total_seconds())
 
     async def _take(self, message: Msg) -> None:
-        parent = propagate.extract(message.headers or {})
-        with _tracer.start_as_current_span(
-            f"process {message.subject}",
-            parent,
-            trace.SpanKind.CONSUMER,
-            {"messaging.system": "nats", "messaging.destination.name": message.subject},
-        ):
+        with _tracer.start_as_current_span(f"process {message.subject}", **_span_of(message)):
             begin_work()
             try:
                 envelope = _envelope(message, self._publisher)
@@ -152,8 +193,7 @@ class Consumer:
         it again, and the inbox drops it.
         """
         try:
-            async with held(message, self._delivery.ack_wait):
-                await self._until_available(message, envelope)
+            await self._until_available(message, envelope)
         except asyncio.CancelledError:
             await message.nak()  # handed back at once, rather than after the ack wait
             raise
@@ -209,6 +249,18 @@ class Consumer:
             await insert_dead_letter(db, envelope, message.data, error, attempts)
         self._dead.add(1, {"messaging.destination.name": message.subject})
         await message.term()
+
+
+def _span_of(message: Msg) -> dict[str, Any]:
+    """What the span of taking in a message is made of: it goes on with the publisher's trace."""
+    return {
+        "context": propagate.extract(message.headers or {}),
+        "kind": trace.SpanKind.CONSUMER,
+        "attributes": {
+            "messaging.system": "nats",
+            "messaging.destination.name": message.subject,
+        },
+    }
 
 
 def _envelope(message: Msg, publisher: str) -> Envelope:

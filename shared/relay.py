@@ -19,6 +19,7 @@ from shared.bus import Bus
 from shared.database import Connection
 from shared.replay import EVER, resend_events, resend_jobs
 from shared.retention import Retention
+from shared.telemetry import SECONDS
 
 BATCH = 256
 POLL_SECONDS = 0.5
@@ -114,7 +115,10 @@ class Relay:
         self._stream_check_seconds = stream_check_seconds
         self._wake, self._repeat_at = asyncio.Event(), 0.0
         self._lag = metrics.get_meter(__name__).create_histogram(
-            "quartet.outbox.lag", "s", "From the fact to its acknowledgement by NATS"
+            "quartet.outbox.lag",
+            "s",
+            "From the fact to its acknowledgement by NATS",
+            explicit_bucket_boundaries_advisory=SECONDS,
         )
 
     async def run(self) -> None:

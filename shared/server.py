@@ -1,6 +1,7 @@
 """A service as a process: `python -m services.<name> [serve|migrate|await-migrations|…]`."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -119,6 +120,7 @@ async def _serve(settings: ServiceSettings, app: Any) -> int:
     try:
         async with _lifespan(app, told, settings.grace):
             if not told.is_set():
+                _spare_the_collector()
                 draining = asyncio.create_task(_drain(app, requests, told, stop, settings.drain))
                 await _until(stop, serve(settings, requests, stop), requests, settings.grace)
                 draining.cancel()
@@ -142,6 +144,14 @@ async def _drain(
     with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
     stop.set()
+
+
+def _spare_the_collector() -> None:
+    """What the start has made lives as long as the process. A full collection that walks it all
+    stalls the loop for 50 ms and more, again and again; so it walks it no more.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class CannotServe(Exception):

@@ -112,9 +112,13 @@ async def _catch_up() -> None:
     if not header or applied is None:
         return
     seconds = WAIT_SECONDS if request.method in ("GET", "HEAD") else PATIENCE_SECONDS
-    for source, number in position.parse(header).items():
-        if source in current_app.extensions["publishers"]:
-            await applied.wait_for(source, number, seconds)
+    await asyncio.gather(
+        *(
+            applied.wait_for(source, number, seconds)
+            for source, number in position.parse(header).items()
+            if source in current_app.extensions["publishers"]
+        )
+    )
 
 
 async def _position(response: Response) -> Response:

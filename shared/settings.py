@@ -33,6 +33,7 @@ class DataSettings(ServiceSettings, frozen=True, kw_only=True):
     database_url: str
     nats_url: str = "nats://127.0.0.1:4222"
     nats_replicas: int = 1
+    replicas: int = 1
     pool_min: int = 2
     pool_max: int = 10
     pool_wait: float = 2.0

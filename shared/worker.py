@@ -105,8 +105,8 @@ class Worker:
         client = await bus.client()
         service = self._app.name
         await bus.ensure_queue_consumer(service, priority, ACK_WAIT)
-        async with aclosing(pulled(client, stream(service), priority)) as messages:
-            async for message in messages:
+        async with aclosing(pulled(client, stream(service), priority)) as batches:
+            async for (message,) in batches:
                 task = asyncio.create_task(self._take(message, priority))
                 self._busy.add(task)
                 task.add_done_callback(self._busy.discard)
@@ -135,7 +135,7 @@ class Worker:
         try:
             if job is None:
                 raise LookupError(f"no job is called {name}")
-            async with held(message, ACK_WAIT):
+            async with held([message], ACK_WAIT):
                 await self._run(job, message, id_)
         except asyncio.CancelledError:
             await message.nak()  # handed back at once, rather than after the ack wait

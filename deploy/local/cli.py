@@ -226,3 +226,33 @@ def routes(console: Console) -> None:
     for fault in faults:
         click.echo(fault, err=True)
     sys.exit(1 if faults else 0)
+
+
+@main.command()
+@click.pass_obj
+def plans(console: Console) -> None:
+    """Show what each read costs on 100,000 rows; exit 1 where one takes more than it may."""
+    from deploy.local import plans as planning
+
+    found = asyncio.run(planning.of_all(console.say))
+    console.print(columns([planning.HEADINGS, *planning.lines(found)]))
+    faults = planning.faults(found)
+    for fault in faults:
+        click.echo(fault, err=True)
+    sys.exit(1 if faults else 0)
+
+
+@main.command()
+@click.option("--osv-url", envvar="OSV_URL", help="A service to ask in place of PyPI.")
+@click.argument("locks", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.pass_obj
+def security(console: Console, osv_url: str | None, locks: tuple[Path, ...]) -> None:
+    """Look up every locked package; exit 1 where one has a known weakness."""
+    from deploy.local import security as auditing
+
+    packages = auditing.audit(locks, osv_url)
+    weak = list(auditing.lines(packages))
+    if weak:
+        console.print(columns([auditing.HEADINGS, *weak]))
+        sys.exit(1)
+    console.print(f"None of {len(packages)} packages has a known weakness.")

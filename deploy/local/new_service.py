@@ -66,6 +66,8 @@ def _checked(root: Path, name: str, thing: str | None) -> Words:
     if name in _taken(root) or keyword.iskeyword(name):
         raise CannotStart(f"`{name}` is the name of something else here: choose another.")
     words = Words(name, thing, _next_port(root))
+    if f'"/api/{words.things}"' in (root / "services/gateway/routes.py").read_text():
+        raise CannotStart(f"Another service has /api/{words.things} already.")
     if {thing, words.things} & _used(root) or keyword.iskeyword(thing):
         raise CannotStart(
             f"`{thing}` means something else in the template: "

@@ -107,7 +107,7 @@ def gather(dice: Random, count: int, known: int, now: datetime) -> Community:
         name, bio = prose.person(dice)
         created_at = now - SPREAD - SPREAD * dice.random()
         username = f"{name.lower().replace(' ', '.')}.{number}"
-        image = f"https://i.pravatar.cc/150?u={number}"
+        image = f"https://example.org/people/{number}.jpg"
         people.append(Person(new_id(dice, created_at), username, bio, image, created_at))
     community = Community(people, [])
     for follower in people:

@@ -8,7 +8,6 @@ from services.gateway.exchange import Receive
 from shared.errors import AppError, TooLarge
 
 ONE_PIECE = 65_536
-_DRAINED = 4 * 1024 * 1024
 _DRAIN_SECONDS = 2.0
 
 
@@ -23,27 +22,33 @@ class ClientGone(Exception):
 
 
 class Body:
-    """What a client sends. `pending` says that more may come; `fault` is what it did wrong, if
-    anything, while it was sent on.
+    """What a client sends. `length` is what its header declares, `pending` says that more may come,
+    and `fault` is what was wrong, if anything, while it was sent on.
     """
 
-    def __init__(self, receive: Receive, *, limit: int, patience: float) -> None:
+    def __init__(
+        self, receive: Receive, fields: Mapping[bytes, bytes], *, limit: int, patience: float
+    ) -> None:
         self._receive = receive
+        declared = fields.get(b"content-length")
+        self.length = None if declared is None else int(declared)
+        self._waits = b"expect" in fields
         self._limit = limit
         self._until = asyncio.get_running_loop().time() + patience
         self._size = 0
         self.pending = False
         self.fault: AppError | ClientGone | None = None
 
-    async def open(self, length: int | None) -> bytes | AsyncIterator[bytes]:
+    async def open(self) -> bytes | AsyncIterator[bytes]:
         """The whole body if it is small, else an iterator over it; only the latter lets the service
         wait for the client.
 
         Raises `TooLarge`, `RequestTimeout`, `ClientGone`, as the iterator does.
         """
         self.pending = True
-        if length is not None and length > self._limit:
-            await self._drain()
+        if self.length is not None and self.length > self._limit:
+            if not self._waits:
+                await self._drain()
             raise TooLarge(f"The body is over the limit of {self._limit} bytes.")
         begin = b""
         while self.pending and len(begin) <= ONE_PIECE:
@@ -80,16 +85,8 @@ class Body:
         """Read on for a moment: a client that still writes would see its connection break, and
         never the answer.
         """
-        drained = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
-                while self.pending and drained < _DRAINED:
+                while self.pending:
                     message = await self._receive()
-                    drained += len(message.get("body", b""))
                     self.pending = message.get("more_body", False)
-
-
-def length_of(fields: Mapping[bytes, bytes]) -> int | None:
-    """The length that the header declares, if any."""
-    declared = fields.get(b"content-length")
-    return None if declared is None else int(declared)

@@ -4,13 +4,14 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
+from uuid_utils import uuid7
 
 from services.gateway import headers
 from services.gateway.table import Route
@@ -138,7 +139,7 @@ class Exchange:
 def request_id(fields: Mapping[bytes, bytes]) -> bytes:
     """The id that the client gave its request, or a new one where it is none."""
     given = fields.get(b"x-request-id", b"")
-    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex.encode()
+    return given if _REQUEST_ID.fullmatch(given) else uuid7().hex.encode()
 
 
 def _parent(fields: Mapping[bytes, bytes]) -> Context:

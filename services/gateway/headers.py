@@ -49,6 +49,7 @@ _READ = frozenset(
         b"authorization",
         b"connection",
         b"content-length",
+        b"expect",
         b"host",
         b"origin",
         b"quartet-after",
@@ -60,7 +61,7 @@ _READ = frozenset(
         b"x-request-id",
     }
 )
-_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=:%\[\]-]*")
 
 
 class HeadersTooLarge(AppError):
@@ -87,8 +88,8 @@ def check(raw: Raw, found: Mapping[bytes, bytes], http_version: str) -> None:
     """
     if sum(len(name) + len(value) for name, value in raw) > LARGEST:
         raise HeadersTooLarge("The header is too large.")
-    host = found.get(b"host", b"" if http_version == "1.0" else b",")
-    if b"," in host or not _HOST.fullmatch(host):
+    host = found.get(b"host", b"")
+    if not _HOST.fullmatch(host) or (not host and http_version != "1.0"):
         raise BadRequest("The request must name one host.")
     length = found.get(b"content-length")
     if length is not None and not (length.isdigit() and len(length) < 19):

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from quart import Quart
 
 from services.gateway import headers
-from services.gateway.body import Body, ClientGone, length_of
+from services.gateway.body import Body, ClientGone
 from services.gateway.cors import Cors
 from services.gateway.exchange import Exchange
 from services.gateway.settings import Settings
@@ -42,7 +42,7 @@ class Proxy:
         """
         await self._identify(exchange, route)
         fields = await self._fields(exchange)
-        body = Body(exchange.receive, limit=self._limit, patience=self._patience)
+        body = Body(exchange.receive, exchange.fields, limit=self._limit, patience=self._patience)
         sent = await self._open(body, exchange, fields)
         async with ClientWatch(exchange, body) as watch:
             reply = await self._ask(exchange, route, fields, body, sent)
@@ -80,13 +80,12 @@ class Proxy:
     async def _open(
         self, body: Body, exchange: Exchange, fields: CIMultiDict[str]
     ) -> bytes | AsyncIterator[bytes] | None:
-        length = length_of(exchange.fields)
-        unframed = length is None and b"transfer-encoding" not in exchange.fields
-        if length == 0 or (unframed and exchange.scope["http_version"][0] == "1"):
+        unframed = body.length is None and b"transfer-encoding" not in exchange.fields
+        if body.length == 0 or (unframed and exchange.scope["http_version"][0] == "1"):
             return None
-        opened = await body.open(length)
-        if length is not None and not isinstance(opened, bytes):
-            fields["Content-Length"] = str(length)
+        opened = await body.open()
+        if body.length is not None and not isinstance(opened, bytes):
+            fields["Content-Length"] = str(body.length)
         return opened
 
     async def _ask(

@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes
 from shared.errors import AppError, BadRequest
 
 LONGEST_TARGET = 8192  # bytes; RFC 9110, 4.1 asks for 8,000
-_PLAIN_PATH = re.compile(rb"(/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)*/?")
+_PLAIN_PATH = re.compile(rb"(/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+/?")
 _PATH = re.compile(rb"/(?:[!$&-\[\]-~\"]|%(?!2[fF]|5[cC])[0-9A-Fa-f]{2})*")
 _QUERY = re.compile(rb"(?:[!-\"$-~])*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

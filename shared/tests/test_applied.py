@@ -38,6 +38,15 @@ async def test_a_read_gives_up_waiting_after_half_a_second(beta_settings: DataSe
         assert 0.49 < time.monotonic() - began < 1.0
 
 
+async def test_two_sources_are_waited_for_at_once(beta_settings: DataSettings) -> None:
+    app = create_beta(beta_settings)
+    async with serving(app) as client:
+        app.extensions["publishers"] = frozenset({"alpha", "omega"})
+        began = time.monotonic()
+        await client.get("/api/heard", headers={"Quartet-After": "alpha=999, omega=999"})
+        assert time.monotonic() - began < 0.9
+
+
 @pytest.mark.parametrize("header", ["gamma=1", "beta=7", "nonsense", "alpha=-1", "alpha=1e9", ""])
 async def test_a_position_that_means_nothing_here_costs_no_time(
     beta_settings: DataSettings, header: str

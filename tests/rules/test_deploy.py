@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from deploy.local.routes import settings_type
-from deploy.local.suite import ROOT, SERVICES
+from deploy.local.suite import ROOT, SERVICES, WITH_DATABASE
+from services.gateway.settings import Settings as GatewaySettings
 from shared.settings import load
 
 Resource = dict[str, Any]
@@ -28,6 +29,7 @@ VERSIONS = sorted(
 )[-2:]
 WORKLOADS = {"Deployment", "StatefulSet", "Job"}
 PROBES = ("startup", "liveness", "readiness")
+KEPT = GatewaySettings().keep_alive
 FLUSH = 3  # seconds that the last spans may take, after the drain
 
 each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -202,6 +204,17 @@ def test_settings_can_be_read_from_what_each_container_is_given(overlay: str) ->
 
 
 @each_overlay
+def test_a_service_knows_how_many_pods_share_its_database(overlay: str) -> None:
+    for service in WITH_DATABASE:
+        deployment = named(overlay, "Deployment")[service]
+        pod = deployment["spec"]["template"]
+        told = settings(overlay, service, pod, pod["spec"]["containers"][0])
+        assert told.replicas == deployment["spec"].get("replicas", 1), (
+            f"tell {service} its replicas"
+        )
+
+
+@each_overlay
 def test_environment_names_exist_in_the_settings(overlay: str) -> None:
     fields = {service: set(settings_type(service).__struct_fields__) for service in SERVICES}
     any_service = set().union(*fields.values())
@@ -253,9 +266,9 @@ def test_a_service_is_probed_and_has_time_to_drain(overlay: str) -> None:
         (container,) = pod["spec"]["containers"]
         probes = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in PROBES}
         assert probes == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
-        pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-        grace = settings(overlay, service, pod, container).grace
-        assert pause + grace + FLUSH < pod["spec"]["terminationGracePeriodSeconds"]
+        told = settings(overlay, service, pod, container)
+        assert told.drain > KEPT, "a connection that the gateway keeps would outlive the service"
+        assert told.drain + told.grace + FLUSH < pod["spec"]["terminationGracePeriodSeconds"]
 
 
 @each_overlay

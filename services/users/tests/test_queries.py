@@ -1,10 +1,7 @@
-"""Statements: what constraints refuse, and how PostgreSQL finds its rows."""
+"""Statements: what they find, and what constraints refuse."""
 
-import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -115,71 +112,3 @@ async def test_a_profile_is_seen_by_its_viewer(db: Connection, ada: Account, bob
         assert seen is not None
         assert (seen.id, seen.username, seen.following) == (bob.id, "bob", following)
     assert await queries.find_profile(db, "Bob", None) is None
-
-
-class Explained:
-    """A connection that notes what each statement reads: indexes, or whole tables."""
-
-    def __init__(self, db: Any) -> None:
-        self._db = db
-        self.scans: set[str] = set()
-
-    async def fetchrow(self, query: str, *args: object) -> Any:
-        await self._explain(query, args)
-        return await self._db.fetchrow(query, *args)
-
-    async def execute(self, query: str, *args: object) -> Any:
-        await self._explain(query, args)
-        return await self._db.execute(query, *args)
-
-    async def _explain(self, query: str, args: tuple[object, ...]) -> None:
-        plan = await self._db.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *args)
-        self._note(json.loads(plan)[0]["Plan"])
-
-    def _note(self, node: dict[str, Any]) -> None:
-        if "Scan" in node["Node Type"]:
-            self.scans.add(node.get("Index Name") or node["Relation Name"])
-        for child in node.get("Plans", ()):
-            self._note(child)
-
-
-Lookup = Callable[[Any, UUID], Awaitable[object]]
-
-
-@pytest.fixture
-async def somebody(db: Connection) -> UUID:
-    """One of many, who follows some."""
-    await db.execute(
-        """INSERT INTO accounts
-           SELECT gen_random_uuid(), n || '@x', n || '@x', n, n, '', '', '', now(), now()
-             FROM (SELECT generate_series(1, 5000)::text AS n) AS numbers"""
-    )
-    first: UUID = await db.fetchval("SELECT id FROM accounts WHERE username_key = '1'")
-    await db.execute(
-        """INSERT INTO follows
-           SELECT a.id, b.id, now() FROM accounts a, accounts b
-            WHERE a.username_key IN ('1', '2', '3') AND a.id <> b.id""",
-    )
-    await db.execute("ANALYZE accounts, follows")
-    return first
-
-
-@pytest.mark.parametrize(
-    ("lookup", "index"),
-    [
-        (lambda db, id_: queries.find_account(db, id_), "accounts_pkey"),
-        (lambda db, id_: queries.lock_account(db, id_), "accounts_pkey"),
-        (lambda db, _: queries.find_account_by_email(db, "9@x"), "accounts_email_taken"),
-        (lambda db, id_: queries.find_profile(db, "9", id_), "accounts_username_taken"),
-        (lambda db, id_: queries.update_password_hash(db, id_, "", ""), "accounts_pkey"),
-        (lambda db, id_: queries.delete_follow(db, id_, id_), "follows_"),
-    ],
-    ids=["by id", "lock", "by address", "profile", "password", "unfollow"],
-)
-async def test_no_table_is_read_whole(
-    db: Connection, somebody: UUID, lookup: Lookup, index: str
-) -> None:
-    explained = Explained(db)
-    await lookup(explained, somebody)
-    assert any(scan.startswith(index) for scan in explained.scans)
-    assert not explained.scans & {"accounts", "follows"}
