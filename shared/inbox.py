@@ -170,9 +170,7 @@ class Consumer:
         for envelope in envelopes.values():
             self._applied.add(envelope.source, envelope.position)
         for envelope in fresh:
-            if envelope.snapshot:
-                continue
-            self._lag.record((datetime.now(UTC) - envelope.occurred_at).total_seconds())
+            self._measure(envelope)
 
     async def _take(self, message: Msg) -> None:
         with _tracer.start_as_current_span(f"process {message.subject}", **_span_of(message)):
@@ -216,7 +214,11 @@ class Consumer:
             if fresh:
                 await self._handle(db, message, envelope)
         self._applied.add(envelope.source, envelope.position)
-        if fresh and not envelope.snapshot:
+        if fresh:
+            self._measure(envelope)
+
+    def _measure(self, envelope: Envelope) -> None:
+        if not envelope.snapshot:  # which tells of what is old
             self._lag.record((datetime.now(UTC) - envelope.occurred_at).total_seconds())
 
     async def _handle(self, db: Connection, message: Msg, envelope: Envelope) -> None:

@@ -105,8 +105,8 @@ class Worker:
         client = await bus.client()
         service = self._app.name
         await bus.ensure_queue_consumer(service, priority, ACK_WAIT)
-        async with aclosing(pulled(client, stream(service), priority)) as batches:
-            async for (message,) in batches:
+        async with aclosing(pulled(client, stream(service), priority)) as pulls:
+            async for (message,) in pulls:
                 task = asyncio.create_task(self._take(message, priority))
                 self._busy.add(task)
                 task.add_done_callback(self._busy.discard)
