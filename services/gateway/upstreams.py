@@ -25,12 +25,15 @@ PROBE_PATIENCE = 1.0
 DELIVERY_SECONDS = 0.05
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 _NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-_BROKEN_OFF = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 _NOT_ADDED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})
 
 
 class BrokenOff(Exception):
     """A reply ended before its end, when its head had gone to the client already."""
+
+
+class NothingAnswered(aiohttp.ClientError):
+    """A connection ended before a reply began; the request may have been served or not."""
 
 
 class Reply:
@@ -121,7 +124,7 @@ class Upstreams:
     ) -> Reply:
         """Whom no connection can be had to has received nothing, so the next one is asked. Who
         breaks off before they answer may have done everything: the request is sent again, once,
-        where that does no harm. (aiohttp does so by itself on a kept connection.)
+        where that does no harm.
         """
         endpoint, tried = service.choose(), list[Endpoint]()
         repeatable = request.is_repeatable
@@ -133,7 +136,7 @@ class Upstreams:
                 endpoint.note("can't be reached")
                 if len(tried) >= len(service.endpoints):
                     raise
-            except _BROKEN_OFF:
+            except NothingAnswered:
                 endpoint.note("broke off")
                 if not repeatable:
                     raise
@@ -202,6 +205,18 @@ def _milliseconds(left: float) -> str:
     return str(max(1, round((left - DELIVERY_SECONDS) * 1000)))
 
 
+async def _once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keeps aiohttp from sending again by itself, with the old deadline and to the same process."""
+    try:
+        return await send(request)
+    except _NOT_REACHED:
+        raise
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        raise NothingAnswered from error
+
+
 async def _whole(response: aiohttp.ClientResponse) -> bytes | None:
     """The body, where it is small; in one piece it costs least, and can break off unnoticed."""
     length = response.content_length
@@ -241,6 +256,7 @@ def _session(settings: Settings) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         raise_for_status=False,
+        middlewares=(_once,),
         trust_env=False,
     )
     # The gateway's own span is the service's parent: one more in between would tell nothing new.
