@@ -33,6 +33,7 @@ def app_of(service: str) -> Quart:
     given = {
         f"{service.upper()}_DATABASE_URL": "postgresql://nobody@localhost/none",
         "USERS_SIGNING_KEYS": json.dumps({"keys": [suite.new_key()]}),
+        "NOTIFICATIONS_UNSUBSCRIBE_KEY": "of links that nobody gets, since nobody is served",
     }
     settings = load(settings_type(service), service, given)
     app: Quart = import_module(f"services.{service}.app").create_app(settings)

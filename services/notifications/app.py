@@ -9,6 +9,7 @@ from shared.auth import use_verifier
 from shared.bus import use_bus
 from shared.database import use_database
 from shared.inbox import use_inbox
+from shared.outbox import use_outbox
 from shared.service import create_service
 
 
@@ -18,6 +19,7 @@ def create_app(settings: Settings) -> Quart:
     use_database(app, settings)
     use_verifier(app, settings.jwks_url)
     use_bus(app, settings)
+    use_outbox(app, settings, queues=True)
     use_inbox(app, HANDLERS)
     app.register_blueprint(routes)
     return app
