@@ -92,6 +92,19 @@ async def test_the_gateway_is_told_its_peers(stack: Stack) -> None:
     assert not any(key.endswith("_DATABASE_URL") for key in environ)
 
 
+async def test_a_service_may_be_several_processes_and_the_gateway_is_told_of_all(
+    tmp_path: Path, elsewhere: Elsewhere
+) -> None:
+    replicas = {"content": 3}
+    async with Stack(tmp_path, elsewhere=elsewhere, command=standin, replicas=replicas) as stack:
+        urls = [stack.addresses.services[name] for name in ("content", "content-2", "content-3")]
+        assert len(set(urls)) == 3
+        assert (await told(stack, "gateway"))["GATEWAY_CONTENT_URL"] == ",".join(urls)
+        one, other = await told(stack, "content"), await told(stack, "content-2")
+        assert {name for name in one if one[name] != other.get(name)} == {"CONTENT_PORT"}
+        assert {"content", "content-2", "content-3"} <= {row.service for row in stack.table()}
+
+
 async def test_the_worker_is_its_service_on_a_port_of_its_own(stack: Stack) -> None:
     worker, service = await told(stack, "worker"), await told(stack, "notifications")
     differing = {name for name in worker if worker[name] != service.get(name)}
