@@ -1,32 +1,12 @@
 """What must be true of the databases once everything has come to rest, whatever broke before."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from collections.abc import Iterable, Iterator
 
+from tests.faults.findings import Finding, Wrong, equal
 from tests.faults.history import History, Outcome, Write
+from tests.faults.mails import mails
 from tests.faults.snapshot import Fact, Pair, Snapshot
-
-
-class Wrong(StrEnum):
-    """The ways in which it can be wrong."""
-
-    LOST = "lost"  # acknowledged, or an effect of what is there, and not to be found
-    DUPLICATED = "duplicated"
-    INVENTED = "invented"  # there, and nobody asked for it, or it was refused
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong."""
-
-    wrong: Wrong
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.wrong}: {self.what}"
 
 
 def check(history: History, seen: Snapshot) -> list[Finding]:
@@ -39,6 +19,7 @@ def check(history: History, seen: Snapshot) -> list[Finding]:
         *_notifications(seen),
         *_counters(seen),
         *_left_over(seen),
+        *mails(seen),
     ]
 
 
@@ -105,18 +86,18 @@ def _state_and_outbox(seen: Snapshot) -> Iterator[Finding]:
     """What changed and what was told of it are one."""
     users, content = seen.users, seen.content
     accounts = Counter(users.accounts.values())
-    yield from _equal("account told of", accounts, _told_of(users.outbox, "users.registered.v1"))
+    yield from equal("account told of", accounts, _told_of(users.outbox, "users.registered.v1"))
     articles = Counter(id_ for id_, _, _ in content.articles)
-    yield from _equal(
+    yield from equal(
         "article told of", articles, _told_of(content.outbox, "content.article_published.v1")
     )
     comments = Counter(id_ for id_, _, _, _ in content.comments)
     told = Counter(
         str(fact.data["comment_id"]) for fact in _of(content.outbox, "content.comment_created.v1")
     )
-    yield from _equal("comment told of", comments, told)
-    yield from _equal("follow told of", users.follows, _standing_follows(users.outbox))
-    yield from _equal("favourite told of", content.favorites, _standing_favorites(content.outbox))
+    yield from equal("comment told of", comments, told)
+    yield from equal("follow told of", users.follows, _standing_follows(users.outbox))
+    yield from equal("favourite told of", content.favorites, _standing_favorites(content.outbox))
 
 
 def _projections(seen: Snapshot) -> Iterator[Finding]:
@@ -127,11 +108,11 @@ def _projections(seen: Snapshot) -> Iterator[Finding]:
         (fact.data["follower_id"], fact.data["followee_id"], fact.position)
         for fact in _of(seen.users.outbox, "users.followed.v1", "users.unfollowed.v1")
     )
-    yield from _equal("author in content", accounts, seen.content.authors)
-    yield from _equal("follow in content", seen.users.follows, seen.content.follows)
-    yield from _equal("person in notifications", accounts, seen.notifications.people)
-    yield from _equal("article in notifications", articles, seen.notifications.articles)
-    yield from _equal("follow in notifications", changes, seen.notifications.changes)
+    yield from equal("author in content", accounts, seen.content.authors)
+    yield from equal("follow in content", seen.users.follows, seen.content.follows)
+    yield from equal("person in notifications", accounts, seen.notifications.people)
+    yield from equal("article in notifications", articles, seen.notifications.articles)
+    yield from equal("follow in notifications", changes, seen.notifications.changes)
 
 
 def _notifications(seen: Snapshot) -> Iterator[Finding]:
@@ -143,7 +124,7 @@ def _notifications(seen: Snapshot) -> Iterator[Finding]:
             if recipient != actor
         }
     )
-    yield from _equal("notification", expected, seen.notifications.told)
+    yield from equal("notification", expected, seen.notifications.told)
 
 
 def _from_users(seen: Snapshot) -> Iterator[tuple[str, str, str, str]]:
@@ -191,7 +172,7 @@ def _left_over(seen: Snapshot) -> Iterator[Finding]:
         ("notifications", seen.notifications.inbox, [*users, *content]),
     ):
         expected = Counter(fact.id for fact in facts)
-        yield from _equal(f"fact in the inbox of {service}", expected, inbox)
+        yield from equal(f"fact in the inbox of {service}", expected, inbox)
 
 
 def _of(facts: Iterable[Fact], *subjects: str) -> list[Fact]:
@@ -220,13 +201,3 @@ def _standing(facts: Iterable[Fact], began: str, ended: str, one: str, other: st
     for fact in _of(facts, began, ended):
         standing[fact.data[one], fact.data[other]] = fact.subject == began
     return Counter(pair for pair, on in standing.items() if on)
-
-
-def _equal(what: str, expected: Mapping[Any, int], found: Mapping[Any, int]) -> Iterator[Finding]:
-    for key in expected.keys() | found.keys():
-        wanted, has = expected.get(key, 0), found.get(key, 0)
-        if has > wanted:
-            wrong = Wrong.DUPLICATED if wanted else Wrong.INVENTED
-            yield Finding(wrong, f"{what}: {key}, {has} times and not {wanted}")
-        elif has < wanted:
-            yield Finding(Wrong.LOST, f"{what}: {key}, {has} times and not {wanted}")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from tests.faults.doors import Doors
 from tests.faults.history import History, Outcome, Request, Write
 
 CAST = 6  # accounts that everybody knows of before anything breaks
@@ -44,9 +45,9 @@ class Article:
 class Community:
     """All that happens is drawn from `chance`, and written into `history`."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, chance: random.Random) -> None:
+    def __init__(self, session: aiohttp.ClientSession, doors: Doors, chance: random.Random) -> None:
         self.history = History()
-        self._session, self._url, self._chance = session, url, chance
+        self._session, self._doors, self._chance = session, doors, chance
         self._cast: list[Member] = []
         self._members: list[Member] = []
         self._articles: list[Article] = []
@@ -60,6 +61,7 @@ class Community:
             assert member is not None, "the cast could not register"
             self._cast.append(member)
             await _at_last(partial(self._publish, member))
+            await _at_last(partial(self._want_mail, member))
         for reader in self._cast[1:]:
             await self._set_follow(reader, self._cast[0], on=True)
 
@@ -119,6 +121,12 @@ class Community:
         }
         (deed,) = self._chance.choices(list(deeds), list(deeds.values()))
         await deed()
+
+    async def _want_mail(self, member: Member) -> bool:
+        wanted = {"preferences": {"published": {"email": True}}}
+        path = "/api/notifications/preferences"
+        status, _ = await self._send(member, "PUT", path, wanted)
+        return status == 200
 
     async def _register(self) -> Member | None:
         name = f"member-{next(_numbers)}-{self._chance.randbytes(4).hex()}"
@@ -231,7 +239,7 @@ class Community:
         try:
             async with self._session.request(
                 method,
-                f"{self._url}{path}",
+                f"{self._doors.next()}{path}",
                 json=json,
                 headers=token | (headers or {}),
                 timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN),

@@ -5,7 +5,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from deploy.local.suite import role
 from shared.testing import until
+from shared.worker import SLOTS
 from tests.faults.ground import Ground
 from tests.faults.processes import strike
 
@@ -15,11 +17,12 @@ READY_WITHIN = 60.0  # seconds
 
 @dataclass(frozen=True)
 class Fault:
-    """`seamless` says that no request may fail."""
+    """`seamless` says that no request may fail; `mails_twice` how many mails may be sent twice."""
 
     name: str
     strike: Break
     seamless: bool = False
+    mails_twice: int = 0
 
 
 def kill(name: str) -> Fault:
@@ -28,7 +31,9 @@ def kill(name: str) -> Fault:
     async def strike_service(ground: Ground) -> None:
         ground.stack.services[name].kill()
 
-    return Fault(f"kill -9 of {name}", strike_service)
+    is_worker = name == "worker"
+    slots = sum(SLOTS.values()) if is_worker else 0
+    return Fault(f"kill -9 of {name}", strike_service, seamless=is_worker, mails_twice=slots)
 
 
 async def stop_postgres(ground: Ground) -> None:
@@ -63,7 +68,7 @@ async def kill_nats_before_its_ack(ground: Ground) -> None:
 async def delete_streams(ground: Ground) -> None:
     """NATS has lost its disk."""
     async with ground.jetstream() as jetstream:
-        for stream in ("users", "content"):
+        for stream in ("users", "content", "jobs-notifications"):
             await jetstream.delete_stream(stream)
 
 
@@ -80,6 +85,23 @@ async def lose_valkey(ground: Ground) -> None:
 async def lose_collector(ground: Ground) -> None:
     """Nothing listens where the collector was."""
     await _leave_dead(ground, "collector", 3)
+
+
+async def restart_in_turn(ground: Ground) -> None:
+    """Every process, one after the other: what a rollout does."""
+    for child in ground.stack.services.values():
+        child.restart()
+        await child.ready(READY_WITHIN)
+
+
+async def restart_halves(ground: Ground) -> None:
+    """One process of each service, then the others: a rollout in a hurry."""
+    services = ground.stack.services
+    second = [child for name, child in services.items() if role(name) != name]
+    for half in ([child for child in services.values() if child not in second], second):
+        for child in half:
+            child.restart()
+        await asyncio.gather(*(child.ready(READY_WITHIN) for child in half))
 
 
 async def _freeze(ground: Ground, server: str, seconds: float) -> None:
@@ -103,7 +125,7 @@ async def _leave_dead(ground: Ground, server: str, seconds: float) -> None:
 
 
 FAULTS = (
-    *(kill(name) for name in ("users", "content", "notifications", "gateway")),
+    *(kill(name) for name in ("users", "content", "notifications", "worker", "gateway")),
     Fault("PostgreSQL stopped for 5 s", stop_postgres),
     Fault("kill -9 of PostgreSQL", kill_postgres),
     Fault("kill -9 of NATS", kill_nats, seamless=True),

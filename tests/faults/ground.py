@@ -13,18 +13,21 @@ import nats
 from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 
-from deploy.local import suite
 from deploy.local.process import Child
 from deploy.local.program import Program
 from deploy.local.stack import Stack
 from deploy.local.state import State
-from deploy.local.suite import Command
+from deploy.local.suite import WITH_DATABASE, role
 from shared.testing import until
-from tests.faults.checker import Finding
 from tests.faults.community import Community
+from tests.faults.doors import Doors
+from tests.faults.findings import Finding
 from tests.faults.wire import Wire
 
+DRAIN = 1.0  # seconds
 TOLD = {
+    "QUARTET_DRAIN": str(DRAIN),
+    "GATEWAY_KEEP_ALIVE": str(DRAIN / 2),
     # Hashes that cost little: it is not their cost that is looked at.
     "USERS_HASH_MEMORY_KIB": "1024",
     "USERS_HASH_TIME_COST": "1",
@@ -36,10 +39,12 @@ CONSUMERS = (("users", "content"), ("users", "notifications"), ("content", "noti
 class Ground:
     """A running stack, its community and its wire; `known` is what was found to be wrong so far."""
 
-    def __init__(self, stack: Stack, wire: Wire, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, stack: Stack, wire: Wire, session: aiohttp.ClientSession, doors: Doors
+    ) -> None:
         self.stack, self.wire = stack, wire
         self.chance = random.Random(20)
-        self.community = Community(session, stack.url, self.chance)
+        self.community = Community(session, doors, self.chance)
         self.known: set[Finding] = set()
 
     async def come_to_rest(self, within: float) -> bool:
@@ -72,11 +77,13 @@ class Ground:
 
     async def _rests(self) -> bool:
         try:
-            waiting = [await self._unsent(name) for name in ("users", "content")]
+            waiting = [await self._unsent(name) for name in WITH_DATABASE]
             async with self.jetstream() as jetstream:
                 for stream, consumer in CONSUMERS:
                     info = await jetstream.consumer_info(stream, consumer)
                     waiting += [info.num_pending or 0, info.num_ack_pending or 0]
+                queues = await jetstream.stream_info("jobs-notifications")
+                waiting.append(queues.state.messages)
         except (OSError, asyncpg.PostgresError, JetStreamError, nats.errors.Error):
             return False
         await asyncio.sleep(0.1)
@@ -86,7 +93,8 @@ class Ground:
         db = await asyncpg.connect(self.stack.addresses.databases[service], timeout=2)
         try:
             waiting: int = await db.fetchval(
-                "SELECT count(*) FROM outbox WHERE published_at IS NULL"
+                """SELECT count(*) FROM outbox
+                    WHERE published_at IS NULL AND (due_at IS NULL OR due_at < now())"""
             )
         finally:
             await db.close()
@@ -101,7 +109,10 @@ async def _run(child: Child, program: Program) -> None:
 
 @asynccontextmanager
 async def ground(
-    folder: Path, *, told: Mapping[str, str] | None = None, command: Command = suite.command
+    folder: Path,
+    *,
+    told: Mapping[str, str] | None = None,
+    replicas: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Ground]:
     """A stack in `folder` whose services reach NATS by a wire, with its cast assembled."""
     state = State(folder)
@@ -110,13 +121,19 @@ async def ground(
     await wire.start()
     by_wire = f"nats://quartet:{state.secret('nats')}@127.0.0.1:{wire.port}"
     settings = TOLD | {"QUARTET_NATS_URL": by_wire} | dict(told or {})
+    # A client must let go of an idle connection sooner than the gateway that drains.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=DRAIN / 2)
     try:
         async with (
-            Stack(folder, told=settings, command=command) as stack,
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+            Stack(folder, told=settings, replicas=replicas) as stack,
+            aiohttp.ClientSession(connector=connector) as session,
         ):
-            running = Ground(stack, wire, session)
-            await running.community.assemble()
-            yield running
+            doors = Doors(
+                [url for name, url in stack.addresses.services.items() if role(name) == "gateway"]
+            )
+            async with doors.watched(session):
+                running = Ground(stack, wire, session, doors)
+                await running.community.assemble()
+                yield running
     finally:
         wire.stop()

@@ -3,8 +3,9 @@
 import asyncio
 from dataclasses import dataclass
 
-from tests.faults.checker import Finding, Wrong, check
+from tests.faults.checker import check
 from tests.faults.faults import Fault
+from tests.faults.findings import Finding, Wrong
 from tests.faults.ground import Ground
 from tests.faults.history import History
 from tests.faults.snapshot import read
@@ -41,7 +42,7 @@ async def endure(
     """Break something `before` seconds after writing began, and go on for `after` seconds when all
     has recovered; then hold the databases against the history.
     """
-    history = ground.community.history
+    stack, history = ground.stack, ground.community.history
     writes, requests = len(history.writes), len(history.requests)
     async with ground.community.writing(rate):
         await asyncio.sleep(before)
@@ -49,7 +50,7 @@ async def endure(
         recovery = await ground.community.served_by_all(RECOVERED_WITHIN)
         await asyncio.sleep(after)
     await ground.come_to_rest(rest_within)
-    found = check(history, await read(ground.stack.addresses.databases))
+    found = check(history, await read(stack.addresses.databases, stack.servers.mail_dir))
     new = [finding for finding in found if finding not in ground.known]
     ground.known.update(new)
     phase = History(history.writes[writes:], history.requests[requests:])

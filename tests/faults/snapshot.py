@@ -1,13 +1,17 @@
-"""All that the three databases hold, read directly."""
+"""All that the three databases hold, read directly, and all mail that was sent."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import msgspec
+
+from deploy.local.mail import received_mails
 
 Pair = tuple[str, str]
 
@@ -64,17 +68,31 @@ class Notifications:
 
 
 @dataclass(frozen=True)
+class Mails:
+    """`jobs` are name and payload by id; `done` and `sent` are ids of jobs. `wanted` are account
+    and kind.
+    """
+
+    jobs: dict[str, tuple[str, dict[str, Any]]]
+    done: Counter[str]
+    sent: Counter[str]
+    wanted: set[Pair]
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    """The three of them, and the dead letters of each."""
+    """The three of them, the dead letters of each, and the mail."""
 
     users: Users
     content: Content
     notifications: Notifications
     dead_letters: Counter[str]
+    mails: Mails
 
 
-async def read(databases: Mapping[str, str]) -> Snapshot:
-    """Read the databases at these URLs; nothing may change meanwhile."""
+async def read(databases: Mapping[str, str], mail_dir: Path) -> Snapshot:
+    """Read the databases at these URLs and the mail in a folder; nothing may change meanwhile."""
+    sent = await asyncio.to_thread(_sent, mail_dir)
     users, content, notifications = [
         await asyncpg.connect(databases[name]) for name in ("users", "content", "notifications")
     ]
@@ -92,6 +110,7 @@ async def read(databases: Mapping[str, str]) -> Snapshot:
             await _content(content),
             await _notifications(notifications),
             Counter(dead),
+            await _mails(notifications, sent),
         )
     finally:
         for db in (users, content, notifications):
@@ -145,6 +164,27 @@ async def _notifications(db: Any) -> Notifications:
         Counter(tuple(row) for row in changes),
         await _inbox(db),
     )
+
+
+async def _mails(db: Any, sent: Counter[str]) -> Mails:
+    jobs = await db.fetch(
+        """SELECT id::text, substring(subject FROM 'email\\..*'), data FROM outbox
+            WHERE subject LIKE 'jobs.notifications.%.email.%'"""
+    )
+    done = await db.fetch("SELECT id::text FROM inbox WHERE source = 'jobs'")
+    wanted = await db.fetch("SELECT account_id::text, kind FROM preferences WHERE email")
+    named = {id_: (name, msgspec.json.decode(data)) for id_, name, data in jobs}
+    return Mails(
+        named,
+        Counter(row[0] for row in done if row[0] in named),
+        sent,
+        {(account, kind) for account, kind in wanted},
+    )
+
+
+def _sent(mail_dir: Path) -> Counter[str]:
+    mails = received_mails(mail_dir)
+    return Counter(mail.message_id.strip("<>").partition("@")[0] for mail in mails)
 
 
 async def _outbox(db: Any) -> list[Fact]:

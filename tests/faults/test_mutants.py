@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from shared.testing import until
-from tests.faults.checker import Wrong
 from tests.faults.faults import Fault
+from tests.faults.findings import Wrong
 from tests.faults.ground import Ground
 from tests.faults.mutants.builds import RIGHT, WRONG
 from tests.faults.run import Result, endure
