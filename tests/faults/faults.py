@@ -5,7 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from deploy.local.suite import role
+from deploy.local.suite import PROCESSES, role
 from shared.testing import until
 from shared.worker import SLOTS
 from tests.faults.ground import Ground
@@ -36,9 +36,34 @@ def kill(name: str) -> Fault:
     return Fault(f"kill -9 of {name}", strike_service, seamless=is_worker, mails_twice=slots)
 
 
-async def stop_postgres(ground: Ground) -> None:
-    """PostgreSQL hears everything and answers nothing."""
-    await _freeze(ground, "postgres", 5)
+def stop(server: str, name: str, seconds: float, *, seamless: bool) -> Fault:
+    """SIGSTOP of a server: it hears everything and answers nothing."""
+
+    async def freeze(ground: Ground) -> None:
+        child = ground.stack.servers.children[server]
+        strike(child, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            strike(child, signal.SIGCONT)
+
+    return Fault(f"{name} stopped for {seconds:g} s", freeze, seamless)
+
+
+def lose(server: str, name: str, seconds: float) -> Fault:
+    """Nothing listens where a server was, which nobody needs to answer a request."""
+
+    async def leave_dead(ground: Ground) -> None:
+        child = ground.stack.servers.children[server]
+        strike(child, signal.SIGKILL)
+        await child.stop(grace=1)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            child.start()
+            await child.ready(READY_WITHIN)
+
+    return Fault(f"{name} dead for {seconds:g} s", leave_dead, seamless=True)
 
 
 async def kill_postgres(ground: Ground) -> None:
@@ -72,21 +97,6 @@ async def delete_streams(ground: Ground) -> None:
             await jetstream.delete_stream(stream)
 
 
-async def stop_valkey(ground: Ground) -> None:
-    """Valkey hears everything and answers nothing."""
-    await _freeze(ground, "valkey", 3)
-
-
-async def lose_valkey(ground: Ground) -> None:
-    """Nothing listens where Valkey was."""
-    await _leave_dead(ground, "valkey", 3)
-
-
-async def lose_collector(ground: Ground) -> None:
-    """Nothing listens where the collector was."""
-    await _leave_dead(ground, "collector", 3)
-
-
 async def restart_in_turn(ground: Ground) -> None:
     """Every process, one after the other: what a rollout does."""
     for child in ground.stack.services.values():
@@ -104,34 +114,20 @@ async def restart_halves(ground: Ground) -> None:
         await asyncio.gather(*(child.ready(READY_WITHIN) for child in half))
 
 
-async def _freeze(ground: Ground, server: str, seconds: float) -> None:
-    child = ground.stack.servers.children[server]
-    strike(child, signal.SIGSTOP)
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        strike(child, signal.SIGCONT)
-
-
-async def _leave_dead(ground: Ground, server: str, seconds: float) -> None:
-    child = ground.stack.servers.children[server]
-    strike(child, signal.SIGKILL)
-    await child.stop(grace=1)
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        child.start()
-        await child.ready(READY_WITHIN)
-
-
-FAULTS = (
-    *(kill(name) for name in ("users", "content", "notifications", "worker", "gateway")),
-    Fault("PostgreSQL stopped for 5 s", stop_postgres),
+KILLS = tuple(kill(name) for name in PROCESSES)
+SERVERS = (
     Fault("kill -9 of PostgreSQL", kill_postgres),
     Fault("kill -9 of NATS", kill_nats, seamless=True),
     Fault("kill -9 of NATS between publish and ack", kill_nats_before_its_ack, seamless=True),
     Fault("streams deleted", delete_streams, seamless=True),
-    Fault("Valkey stopped for 3 s", stop_valkey, seamless=True),
-    Fault("Valkey dead for 3 s", lose_valkey, seamless=True),
-    Fault("collector dead for 3 s", lose_collector, seamless=True),
 )
+
+
+def absences(postgres: float, others: float) -> tuple[Fault, ...]:
+    """Servers that are away for so many seconds."""
+    return (
+        stop("postgres", "PostgreSQL", postgres, seamless=False),
+        stop("valkey", "Valkey", others, seamless=True),
+        lose("valkey", "Valkey", others),
+        lose("collector", "collector", others),
+    )

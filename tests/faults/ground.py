@@ -22,9 +22,12 @@ from shared.testing import until
 from tests.faults.community import Community
 from tests.faults.doors import Doors
 from tests.faults.findings import Finding
+from tests.faults.processes import Held, measure
 from tests.faults.wire import Wire
 
 DRAIN = 1.0  # seconds
+WARM_RATE = 30.0  # requests a second
+WARM_SECONDS = 2.0
 TOLD = {
     "QUARTET_DRAIN": str(DRAIN),
     "GATEWAY_KEEP_ALIVE": str(DRAIN / 2),
@@ -37,7 +40,9 @@ CONSUMERS = (("users", "content"), ("users", "notifications"), ("content", "noti
 
 
 class Ground:
-    """A running stack, its community and its wire; `known` is what was found to be wrong so far."""
+    """A running stack, its community and its wire; `known` is what was found to be wrong so far,
+    and `held` what processes held before anything broke.
+    """
 
     def __init__(
         self, stack: Stack, wire: Wire, session: aiohttp.ClientSession, doors: Doors
@@ -46,6 +51,15 @@ class Ground:
         self.chance = random.Random(20)
         self.community = Community(session, doors, self.chance)
         self.known: set[Finding] = set()
+        self.held: dict[str, Held] = {}
+
+    async def warm_up(self) -> None:
+        """Let some people write, and see what the processes hold in the rest after it."""
+        await self.community.assemble()
+        async with self.community.writing(WARM_RATE):
+            await asyncio.sleep(WARM_SECONDS)
+        await self.come_to_rest(within=30)
+        self.held = await measure(self.stack)
 
     async def come_to_rest(self, within: float) -> bool:
         """Wait until every fact is sent and taken in; False when that does not come."""
@@ -133,7 +147,7 @@ async def ground(
             )
             async with doors.watched(session):
                 running = Ground(stack, wire, session, doors)
-                await running.community.assemble()
+                await running.warm_up()
                 yield running
     finally:
         wire.stop()
