@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -104,25 +104,48 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def _serve(settings: ServiceSettings, app: Any) -> int:
-    """Serve until SIGTERM or SIGINT, then drain: end what runs, take nothing new, return 0.
+    """Serve until SIGTERM or SIGINT, then drain: serve on for a while, unready; then take nothing
+    new, end what runs, return 0. A second signal cuts the first part short.
 
     1 says that the app could not start, that the address can't be had, or that the server ended
     by itself.
     """
-    stop, requests = asyncio.Event(), Requests(app)
+    told, stop, requests = asyncio.Event(), asyncio.Event(), Requests(app)
+
+    def hear() -> None:
+        (stop if told.is_set() else told).set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, hear)
     serve = _serve_granian if settings.server == "granian" else _serve_hypercorn
     try:
-        async with _lifespan(app, stop, settings.grace):
-            if not stop.is_set():
+        async with _lifespan(app, told, settings.grace):
+            if not told.is_set():
                 _spare_the_collector()
+                draining = asyncio.create_task(_drain(app, requests, told, stop, settings.drain))
                 await _until(stop, serve(settings, requests, stop), requests, settings.grace)
+                draining.cancel()
     except CannotServe as error:
         _log.error("can't serve", reason=str(error))
         return 1
     return 0
+
+
+async def _drain(
+    app: Any, requests: "Requests", told: asyncio.Event, stop: asyncio.Event, seconds: float
+) -> None:
+    """Once `told`, let balancers and clients go elsewhere, and set `stop` when they had the time.
+
+    Whoever asks whether we are ready hears that we are not, and no connection outlives its next
+    reply: by the end there is none that a client could still believe in.
+    """
+    await told.wait()
+    _log.info("draining", seconds=seconds)
+    app.extensions["draining"] = requests.draining = True
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    stop.set()
 
 
 def _spare_the_collector() -> None:
@@ -138,7 +161,8 @@ class CannotServe(Exception):
 
 
 class Requests:
-    """ASGI: knows the requests that run, so that they can be ended when the grace is over.
+    """ASGI: knows the requests that run, so that they can be ended when the grace is over. While
+    `draining`, each reply is the last of its connection (RFC 9112, 9.6).
 
     The lifespan does not pass: it is ours, and the same with either server.
     """
@@ -146,15 +170,24 @@ class Requests:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._running: set[asyncio.Task[Any]] = set()
+        self.draining = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             raise NotImplementedError
         task = asyncio.current_task()
         assert task is not None
+
+        async def last(message: Any) -> None:
+            if self.draining and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
         self._running.add(task)
         try:
-            await self._app(scope, receive, send)
+            await self._app(
+                scope, receive, last if scope.get("http_version", "")[:1] == "1" else send
+            )
         finally:
             self._running.discard(task)
 
@@ -235,6 +268,7 @@ async def _serve_hypercorn(settings: ServiceSettings, app: Any, stop: asyncio.Ev
     config = Config()
     config.bind = [f"{settings.host}:{settings.port}"]
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.keep_alive_max_requests = sys.maxsize  # a farewell says that we drain, and nothing else
     config.graceful_timeout = settings.grace
     config.accesslog = None
     config.errorlog = None

@@ -23,6 +23,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     server: Server = "hypercorn"
     body_limit: int = 1_048_576
+    drain: float = 0.0
     grace: float = 10.0
 
 

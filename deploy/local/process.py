@@ -39,6 +39,7 @@ class Child:
     _last_end: str = ""
     _keeper: asyncio.Task[None] | None = None
     _stopping: bool = False
+    _asked: bool = False
 
     @property
     def name(self) -> str:
@@ -96,12 +97,14 @@ class Child:
 
     def kill(self) -> None:
         """End it at once, with no chance to clean up; it is started again, see `ready`."""
+        self._asked = True
         self._ready.clear()
         if self.pid is not None:
             records.signal_group(self.pid, signal.SIGKILL)
 
     def restart(self) -> None:
         """Ask it to end; it is started again, see `ready`."""
+        self._asked = True
         self._ready.clear()
         if self.pid is not None:
             records.signal_group(self.pid, self.program.stop_signal)
@@ -113,8 +116,9 @@ class Child:
             self._last_end, is_hopeless = await self._run()
             if self._stopping:
                 return
-            if time.monotonic() - began > STEADY:
+            if self._asked or time.monotonic() - began > STEADY:
                 pauses = _pauses()
+            self._asked = False
             pause = next(pauses)
             self.restarts += 1
             self.say(self.name, f"ended ({self._last_end}); it starts again in {pause:g} s")

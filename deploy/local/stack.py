@@ -44,7 +44,8 @@ class Stack:
     """The suite, running while the context is open; whoever dies is started again.
 
     `port` is the gateway's, 0 for any; `told` are settings for all services, on top of what the
-    stack tells them. Raises `CannotStart` on entering."""
+    stack tells them; `replicas` are processes of which there shall be several, all behind the one
+    gateway. Raises `CannotStart` on entering."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Stack:
         free_megabytes: int = 500,
         say: Say | None = None,
         command: Command = suite.command,
+        replicas: Mapping[str, int] | None = None,
     ) -> None:
         self._say_aloud = say
         self.servers = Servers(state, elsewhere=elsewhere, say=self._say)
@@ -65,6 +67,8 @@ class Stack:
         self._told = dict(told or {})
         self._free_megabytes = free_megabytes
         self._command = command
+        counts = dict.fromkeys(PROCESSES, 1) | dict(replicas or {})
+        self._processes = [one for name in PROCESSES for one in suite.replicas(name, counts[name])]
         self._rounds: asyncio.Task[None] | None = None
         self._written: list[dict[str, Any]] = []
 
@@ -103,7 +107,7 @@ class Stack:
         self._say("stack", "migrates the databases")
         await asyncio.gather(*(self._migrate(name) for name in WITH_DATABASE))
         self._say("stack", "starts the services")
-        for name in PROCESSES:
+        for name in self._processes:
             self.services[name] = self._service(name)
             self.services[name].start()
         await all_ready(self.services.values(), READY_WITHIN)
@@ -143,7 +147,7 @@ class Stack:
         return await asyncio.to_thread(self._addresses, databases)
 
     def _addresses(self, databases: dict[str, str]) -> Addresses:
-        ports = {name: self.state.port(name) for name in PROCESSES if name != "gateway"}
+        ports = {name: self.state.port(name) for name in self._processes if name != "gateway"}
         ports["gateway"] = self._port or self.state.port("gateway")
         self._secrets = suite.secrets(self.state)
         addresses = Addresses(
@@ -164,7 +168,7 @@ class Stack:
         await run_to_end(program, f"The migration of {name}", log, MIGRATED_WITHIN)
 
     def _service(self, name: str) -> Child:
-        program = suite.program(name, self._environment(name), self._command(name))
+        program = suite.program(name, self._environment(name), self._command(suite.role(name)))
         endpoint = Endpoint(name, "http", f"{self.addresses.services[name]}/readyz")
         return Child(endpoint, program, self.state, self._say)
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ WITH_DATABASE = ("users", "content", "notifications")
 SERVICES = (*WITH_DATABASE, "gateway")
 PACKAGES = {"worker": "notifications"}  # whose code, database and settings a worker has
 PROCESSES = (*WITH_DATABASE, *PACKAGES, "gateway")
+_NUMBER = re.compile(r"-\d+$")
 # Less than what the stack gives a service to stop in, so that it ends by itself.
 GRACE = 2  # seconds
 
@@ -50,6 +52,16 @@ class Secrets:
     unsubscribe_key: str
 
 
+def replicas(process: str, count: int) -> list[str]:
+    """The names of so many processes that do the same: `content`, `content-2`, `content-3`."""
+    return [process, *(f"{process}-{number}" for number in range(2, count + 1))]
+
+
+def role(process: str) -> str:
+    """What a process does: `content-2` is one more `content`."""
+    return _NUMBER.sub("", process)
+
+
 def command(service: str) -> tuple[str, ...]:
     """What starts a service; a further argument makes it migrate."""
     package = PACKAGES.get(service, service)
@@ -69,8 +81,9 @@ def program(service: str, told: Mapping[str, str], argv: tuple[str, ...]) -> Pro
     return Program(argv=argv, env={**ours, **told}, cwd=ROOT)
 
 
-def environment(service: str, addresses: Addresses, secrets: Secrets) -> dict[str, str]:
-    """What the service must be told to find its own database, the servers and its peers."""
+def environment(process: str, addresses: Addresses, secrets: Secrets) -> dict[str, str]:
+    """What a process must be told to find its own database, the servers and its peers."""
+    service = role(process)
     package = PACKAGES.get(service, service)
     prefix = package.upper()
     told = {
@@ -82,7 +95,7 @@ def environment(service: str, addresses: Addresses, secrets: Secrets) -> dict[st
         "QUARTET_GRACE": str(GRACE),
         "QUARTET_JWKS_URL": f"{addresses.services['users']}/.well-known/jwks.json",
         f"{prefix}_HOST": "127.0.0.1",
-        f"{prefix}_PORT": addresses.services[service].rpartition(":")[2],
+        f"{prefix}_PORT": addresses.services[process].rpartition(":")[2],
     }
     if package in addresses.databases:
         told[f"{prefix}_DATABASE_URL"] = addresses.databases[package]
@@ -93,9 +106,12 @@ def environment(service: str, addresses: Addresses, secrets: Secrets) -> dict[st
         told["NOTIFICATIONS_PUBLIC_URL"] = addresses.services["gateway"]
         told |= _mail(addresses.smtp)
     if service == "gateway":
-        peers = ((name, addresses.services[name]) for name in WITH_DATABASE)
-        told |= {f"GATEWAY_{name.upper()}_URL": url for name, url in peers}
+        told |= {f"GATEWAY_{name.upper()}_URL": _urls(name, addresses) for name in WITH_DATABASE}
     return told
+
+
+def _urls(service: str, addresses: Addresses) -> str:
+    return ",".join(url for name, url in addresses.services.items() if role(name) == service)
 
 
 def _mail(url: str) -> dict[str, str]:

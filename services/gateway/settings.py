@@ -4,13 +4,15 @@ from shared.settings import Server, ServiceSettings
 
 
 class Settings(ServiceSettings, frozen=True, kw_only=True):
-    """Settings of the gateway, `GATEWAY_…` in the environment. Times are in seconds."""
+    """Settings of the gateway, `GATEWAY_…` in the environment. Times are in seconds; `keep_alive`
+    must be less than the services drain for.
+    """
 
     port: int = 8000
     server: Server = "granian"
-    users_url: str = "http://127.0.0.1:8001"
-    content_url: str = "http://127.0.0.1:8002"
-    notifications_url: str = "http://127.0.0.1:8003"
+    users_url: tuple[str, ...] = ("http://127.0.0.1:8001",)
+    content_url: tuple[str, ...] = ("http://127.0.0.1:8002",)
+    notifications_url: tuple[str, ...] = ("http://127.0.0.1:8003",)
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
     redis_url: str = "redis://127.0.0.1:6379/0"
     cors_origins: tuple[str, ...] = ()
@@ -18,10 +20,11 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     timeout: float = 10.0
     client_timeout: float = 30.0
     upstream_connections: int = 100
+    keep_alive: float = 4.0
 
     @property
-    def upstreams(self) -> dict[str, str]:
-        """Where each service is."""
+    def upstreams(self) -> dict[str, tuple[str, ...]]:
+        """Where the processes of each service are."""
         return {
             "users": self.users_url,
             "content": self.content_url,

@@ -1,4 +1,4 @@
-"""`python -m services.notifications [serve|worker|migrate|await-migrations]`."""
+"""`python -m services.notifications [serve|worker|migrate|…]`."""
 
 import sys
 
@@ -10,6 +10,4 @@ from shared.server import main
 PACKAGES = ["shared", "services.notifications"]
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["worker"]:
-        sys.exit(main("notifications", Settings, create_worker, PACKAGES, ["serve"]))
-    sys.exit(main("notifications", Settings, create_app, PACKAGES))
+    sys.exit(main("notifications", Settings, create_app, PACKAGES, create_worker=create_worker))

@@ -56,12 +56,12 @@ async def started(*arguments: str, **environ: str) -> AsyncIterator[Process]:
 
 @asynccontextmanager
 async def serving(
-    server: str, *arguments: str
+    server: str, *arguments: str, **told: str
 ) -> AsyncIterator[tuple[Process, aiohttp.ClientSession]]:
     """The probe, once it answers, and a client of it."""
     port = free_port()
     async with AsyncExitStack() as stack:
-        environ = {"PROBE_SERVER": server, "PROBE_PORT": str(port)}
+        environ = {"PROBE_SERVER": server, "PROBE_PORT": str(port), **told}
         process = await stack.enter_async_context(started(*arguments, **environ))
         url = f"http://127.0.0.1:{port}"
         client = await stack.enter_async_context(aiohttp.ClientSession(url))
@@ -127,3 +127,90 @@ async def test_a_port_that_is_taken_is_exit_code_1(server: str) -> None:
             code, lines = await ended(process)
     assert code == 1
     assert lines[-1]["event"] == "can't serve"
+
+
+DRAIN = 1.5  # seconds
+GET = b"GET %s HTTP/1.1\r\nHost: probe\r\n\r\n"
+
+
+class Line:
+    """A connection that is kept; what is read from it is what came over the wire."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def get(self, path: str) -> bytes:
+        """The whole reply to one request, its head in lower case. Raises `OSError`."""
+        if not hasattr(self, "_reader"):
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writer.write(GET % path.encode())
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+        return head + await self._reader.readexactly(length)
+
+    async def is_closed(self) -> bool:
+        """Whether the service has closed it, and said nothing else."""
+        return await asyncio.wait_for(self._reader.read(), 5) == b""
+
+    def leave(self) -> None:
+        """Close it."""
+        self._writer.close()
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_service_that_drains_says_so_and_serves_on(server: str) -> None:
+    async with serving(server, PROBE_DRAIN=str(DRAIN)) as (process, client):
+        port = port_of(client)
+        kept, late = Line(port), Line(port)
+        assert b"connection: close" not in await kept.get("/api/public")
+        process.send_signal(signal.SIGTERM)
+        told = asyncio.get_running_loop().time()
+        await until(lambda: is_unready(port), what="unready")
+        for line in (kept, late):
+            reply = await line.get("/api/public")
+            assert reply.startswith(b"http/1.1 200")
+            assert b"connection: close" in reply
+            assert await line.is_closed(), "the client may take it for one that is kept"
+            line.leave()
+        code, _ = await ended(process)
+        assert code == 0
+        assert asyncio.get_running_loop().time() - told >= DRAIN
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_connection_that_is_kept_and_idle_holds_nobody_up(server: str) -> None:
+    async with serving(server, PROBE_DRAIN="0.2") as (process, client):
+        idle = Line(port_of(client))
+        await idle.get("/api/public")
+        process.send_signal(signal.SIGTERM)
+        began = asyncio.get_running_loop().time()
+        code, _ = await ended(process)
+        assert code == 0
+        assert asyncio.get_running_loop().time() - began < 3
+        assert await idle.is_closed()
+        idle.leave()
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_second_signal_ends_the_drain(server: str) -> None:
+    async with serving(server, PROBE_DRAIN="60") as (process, client):
+        process.send_signal(signal.SIGTERM)
+        await until(lambda: is_unready(port_of(client)), what="unready")
+        process.send_signal(signal.SIGTERM)
+        code, _ = await ended(process)
+    assert code == 0
+
+
+def port_of(client: aiohttp.ClientSession) -> int:
+    assert client._base_url is not None
+    port = client._base_url.port
+    assert port is not None
+    return port
+
+
+async def is_unready(port: int) -> bool:
+    line = Line(port)
+    try:
+        return (await line.get("/readyz")).startswith(b"http/1.1 503")
+    finally:
+        line.leave()

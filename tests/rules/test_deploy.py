@@ -15,6 +15,7 @@ import yaml
 
 from deploy.local.routes import settings_type
 from deploy.local.suite import ROOT, SERVICES, WITH_DATABASE
+from services.gateway.settings import Settings as GatewaySettings
 from shared.settings import load
 
 Resource = dict[str, Any]
@@ -28,6 +29,7 @@ VERSIONS = sorted(
 )[-2:]
 WORKLOADS = {"Deployment", "StatefulSet", "Job"}
 PROBES = ("startup", "liveness", "readiness")
+KEPT = GatewaySettings().keep_alive
 FLUSH = 3  # seconds that the last spans may take, after the drain
 
 each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -264,9 +266,9 @@ def test_a_service_is_probed_and_has_time_to_drain(overlay: str) -> None:
         (container,) = pod["spec"]["containers"]
         probes = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in PROBES}
         assert probes == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
-        pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-        grace = settings(overlay, service, pod, container).grace
-        assert pause + grace + FLUSH < pod["spec"]["terminationGracePeriodSeconds"]
+        told = settings(overlay, service, pod, container)
+        assert told.drain > KEPT, "a connection that the gateway keeps would outlive the service"
+        assert told.drain + told.grace + FLUSH < pod["spec"]["terminationGracePeriodSeconds"]
 
 
 @each_overlay

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import stat
 import sys
@@ -89,6 +90,19 @@ async def test_the_gateway_is_told_its_peers(stack: Stack) -> None:
         assert environ[f"GATEWAY_{name.upper()}_URL"] == stack.addresses.services[name]
     assert environ["QUARTET_REDIS_URL"] == stack.addresses.redis
     assert not any(key.endswith("_DATABASE_URL") for key in environ)
+
+
+async def test_a_service_may_be_several_processes_and_the_gateway_is_told_of_all(
+    tmp_path: Path, elsewhere: Elsewhere
+) -> None:
+    replicas = {"content": 3}
+    async with Stack(tmp_path, elsewhere=elsewhere, command=standin, replicas=replicas) as stack:
+        urls = [stack.addresses.services[name] for name in ("content", "content-2", "content-3")]
+        assert len(set(urls)) == 3
+        assert (await told(stack, "gateway"))["GATEWAY_CONTENT_URL"] == ",".join(urls)
+        one, other = await told(stack, "content"), await told(stack, "content-2")
+        assert {name for name in one if one[name] != other.get(name)} == {"CONTENT_PORT"}
+        assert {"content", "content-2", "content-3"} <= {row.service for row in stack.table()}
 
 
 async def test_the_worker_is_its_service_on_a_port_of_its_own(stack: Stack) -> None:
@@ -185,6 +199,18 @@ async def test_status_asks_servers_that_run_elsewhere(stack: Stack) -> None:
     assert all(row["ready"] and row["ready_ms"] is not None for row in rows.values())
     assert rows["postgres"]["pid"] is None
     assert rows["users"]["pid"] == stack.services["users"].pid
+
+
+async def test_one_that_is_asked_to_restart_often_is_not_taken_for_one_that_keeps_dying(
+    stack: Stack,
+) -> None:
+    said = stack.state.logs / "stack.log"
+    users = stack.services["users"]
+    for _ in range(4):
+        users.restart()
+        await users.ready(30)
+    pauses = re.findall(r"users ended .*starts again in ([0-9.]+) s", said.read_text())
+    assert pauses[-3:] == ["0.2"] * 3
 
 
 async def test_a_change_restarts_who_uses_it(stack: Stack) -> None:

@@ -1,0 +1,133 @@
+"""What is broken, one function each; it returns when the fault is over and recovery can begin."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from deploy.local.suite import PROCESSES, role
+from shared.testing import until
+from shared.worker import SLOTS
+from tests.faults.ground import Ground
+from tests.faults.processes import strike
+
+Break = Callable[[Ground], Awaitable[None]]
+READY_WITHIN = 60.0  # seconds
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`seamless` says that no request may fail; `mails_twice` how many mails may be sent twice."""
+
+    name: str
+    strike: Break
+    seamless: bool = False
+    mails_twice: int = 0
+
+
+def kill(name: str) -> Fault:
+    """kill -9 of a service; whoever supervises it starts it again."""
+
+    async def strike_service(ground: Ground) -> None:
+        ground.stack.services[name].kill()
+
+    is_worker = name == "worker"
+    slots = sum(SLOTS.values()) if is_worker else 0
+    return Fault(f"kill -9 of {name}", strike_service, seamless=is_worker, mails_twice=slots)
+
+
+def stop(server: str, name: str, seconds: float, *, seamless: bool) -> Fault:
+    """SIGSTOP of a server: it hears everything and answers nothing."""
+
+    async def freeze(ground: Ground) -> None:
+        child = ground.stack.servers.children[server]
+        strike(child, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            strike(child, signal.SIGCONT)
+
+    return Fault(f"{name} stopped for {seconds:g} s", freeze, seamless)
+
+
+def lose(server: str, name: str, seconds: float) -> Fault:
+    """Nothing listens where a server was, which nobody needs to answer a request."""
+
+    async def leave_dead(ground: Ground) -> None:
+        child = ground.stack.servers.children[server]
+        strike(child, signal.SIGKILL)
+        await child.stop(grace=1)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            child.start()
+            await child.ready(READY_WITHIN)
+
+    return Fault(f"{name} dead for {seconds:g} s", leave_dead, seamless=True)
+
+
+async def kill_postgres(ground: Ground) -> None:
+    """PostgreSQL with all of its sessions, as when its machine fails."""
+    strike(ground.stack.servers.children["postgres"], signal.SIGKILL)
+
+
+async def kill_nats(ground: Ground) -> None:
+    """NATS, at any moment."""
+    strike(ground.stack.servers.children["nats"], signal.SIGKILL)
+
+
+async def kill_nats_before_its_ack(ground: Ground) -> None:
+    """NATS, when it has stored facts and no service knows that it did."""
+    async with ground.jetstream() as jetstream:
+        ground.wire.hold()
+        before = (await jetstream.stream_info("content")).state.last_seq
+
+        async def has_stored() -> bool:
+            return (await jetstream.stream_info("content")).state.last_seq > before
+
+        await until(has_stored, what="facts in the stream")
+        strike(ground.stack.servers.children["nats"], signal.SIGKILL)
+    ground.wire.release()
+
+
+async def delete_streams(ground: Ground) -> None:
+    """NATS has lost its disk."""
+    async with ground.jetstream() as jetstream:
+        for stream in ("users", "content", "jobs-notifications"):
+            await jetstream.delete_stream(stream)
+
+
+async def restart_in_turn(ground: Ground) -> None:
+    """Every process, one after the other: what a rollout does."""
+    for child in ground.stack.services.values():
+        child.restart()
+        await child.ready(READY_WITHIN)
+
+
+async def restart_halves(ground: Ground) -> None:
+    """One process of each service, then the others: a rollout in a hurry."""
+    services = ground.stack.services
+    second = [child for name, child in services.items() if role(name) != name]
+    for half in ([child for child in services.values() if child not in second], second):
+        for child in half:
+            child.restart()
+        await asyncio.gather(*(child.ready(READY_WITHIN) for child in half))
+
+
+KILLS = tuple(kill(name) for name in PROCESSES)
+SERVERS = (
+    Fault("kill -9 of PostgreSQL", kill_postgres),
+    Fault("kill -9 of NATS", kill_nats, seamless=True),
+    Fault("kill -9 of NATS between publish and ack", kill_nats_before_its_ack, seamless=True),
+    Fault("streams deleted", delete_streams, seamless=True),
+)
+
+
+def absences(postgres: float, others: float) -> tuple[Fault, ...]:
+    """Servers that are away for so many seconds."""
+    return (
+        stop("postgres", "PostgreSQL", postgres, seamless=False),
+        stop("valkey", "Valkey", others, seamless=True),
+        lose("valkey", "Valkey", others),
+        lose("collector", "collector", others),
+    )

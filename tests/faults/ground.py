@@ -1,0 +1,153 @@
+"""A whole stack to break things in, with people who write, and a wire to its NATS."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import nats
+from nats.js import JetStreamContext
+from nats.js.errors import Error as JetStreamError
+
+from deploy.local.process import Child
+from deploy.local.program import Program
+from deploy.local.stack import Stack
+from deploy.local.state import State
+from deploy.local.suite import WITH_DATABASE, role
+from shared.testing import until
+from tests.faults.community import Community
+from tests.faults.doors import Doors
+from tests.faults.findings import Finding
+from tests.faults.processes import Held, measure
+from tests.faults.wire import Wire
+
+DRAIN = 1.0  # seconds
+WARM_RATE = 30.0  # requests a second
+WARM_SECONDS = 2.0
+TOLD = {
+    "QUARTET_DRAIN": str(DRAIN),
+    "GATEWAY_KEEP_ALIVE": str(DRAIN / 2),
+    # Hashes that cost little: it is not their cost that is looked at.
+    "USERS_HASH_MEMORY_KIB": "1024",
+    "USERS_HASH_TIME_COST": "1",
+}
+READY_WITHIN = 60.0  # seconds
+CONSUMERS = (("users", "content"), ("users", "notifications"), ("content", "notifications"))
+
+
+class Ground:
+    """A running stack, its community and its wire; `known` is what was found to be wrong so far,
+    and `held` what processes held before anything broke.
+    """
+
+    def __init__(
+        self, stack: Stack, wire: Wire, session: aiohttp.ClientSession, doors: Doors
+    ) -> None:
+        self.stack, self.wire = stack, wire
+        self.chance = random.Random(20)
+        self.community = Community(session, doors, self.chance)
+        self.known: set[Finding] = set()
+        self.held: dict[str, Held] = {}
+
+    async def warm_up(self) -> None:
+        """Let some people write, and see what the processes hold in the rest after it."""
+        await self.community.assemble()
+        async with self.community.writing(WARM_RATE):
+            await asyncio.sleep(WARM_SECONDS)
+        await self.come_to_rest(within=30)
+        self.held = await measure(self.stack)
+
+    async def come_to_rest(self, within: float) -> bool:
+        """Wait until every fact is sent and taken in; False when that does not come."""
+        try:
+            await until(self._rests, seconds=within, what="rest")
+        except AssertionError:
+            return False
+        return True
+
+    @asynccontextmanager
+    async def replaced(self, service: str, argv: tuple[str, ...]) -> AsyncIterator[None]:
+        """Another program in the service's place while the context is open."""
+        child = self.stack.services[service]
+        ours = child.program
+        await _run(child, replace(ours, argv=argv))
+        try:
+            yield
+        finally:
+            await _run(child, ours)
+
+    @asynccontextmanager
+    async def jetstream(self) -> AsyncIterator[JetStreamContext]:
+        """JetStream by a connection of our own, past the wire."""
+        client = await nats.connect(self.stack.servers.nats_url, connect_timeout=2)
+        try:
+            yield client.jetstream(timeout=2)
+        finally:
+            await client.close()
+
+    async def _rests(self) -> bool:
+        try:
+            waiting = [await self._unsent(name) for name in WITH_DATABASE]
+            async with self.jetstream() as jetstream:
+                for stream, consumer in CONSUMERS:
+                    info = await jetstream.consumer_info(stream, consumer)
+                    waiting += [info.num_pending or 0, info.num_ack_pending or 0]
+                queues = await jetstream.stream_info("jobs-notifications")
+                waiting.append(queues.state.messages)
+        except (OSError, asyncpg.PostgresError, JetStreamError, nats.errors.Error):
+            return False
+        await asyncio.sleep(0.1)
+        return not any(waiting)
+
+    async def _unsent(self, service: str) -> int:
+        db = await asyncpg.connect(self.stack.addresses.databases[service], timeout=2)
+        try:
+            waiting: int = await db.fetchval(
+                """SELECT count(*) FROM outbox
+                    WHERE published_at IS NULL AND (due_at IS NULL OR due_at < now())"""
+            )
+        finally:
+            await db.close()
+        return waiting
+
+
+async def _run(child: Child, program: Program) -> None:
+    child.program = program
+    child.restart()
+    await child.ready(READY_WITHIN)
+
+
+@asynccontextmanager
+async def ground(
+    folder: Path,
+    *,
+    told: Mapping[str, str] | None = None,
+    replicas: Mapping[str, int] | None = None,
+) -> AsyncIterator[Ground]:
+    """A stack in `folder` whose services reach NATS by a wire, with its cast assembled."""
+    state = State(folder)
+    state.make()
+    wire = Wire(state.port("nats"))
+    await wire.start()
+    by_wire = f"nats://quartet:{state.secret('nats')}@127.0.0.1:{wire.port}"
+    settings = TOLD | {"QUARTET_NATS_URL": by_wire} | dict(told or {})
+    # A client must let go of an idle connection sooner than the gateway that drains.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=DRAIN / 2)
+    try:
+        async with (
+            Stack(folder, told=settings, replicas=replicas) as stack,
+            aiohttp.ClientSession(connector=connector) as session,
+        ):
+            doors = Doors(
+                [url for name, url in stack.addresses.services.items() if role(name) == "gateway"]
+            )
+            async with doors.watched(session):
+                running = Ground(stack, wire, session, doors)
+                await running.warm_up()
+                yield running
+    finally:
+        wire.stop()
