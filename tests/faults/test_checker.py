@@ -21,6 +21,41 @@ def fact(subject: str, position: int, **data: Any) -> Fact:
     return Fact(f"{subject}/{position}", position, subject, data, at, published=True)
 
 
+def told(facts: list[Fact]) -> Notifications:
+    """What the two were told of it."""
+    return Notifications(
+        Counter(
+            [
+                ("a", "followed", "b"),
+                ("b", "published", "s"),
+                ("a", "favorited", "b:s"),
+                ("a", "commented", "7"),
+            ]
+        ),
+        Counter("ab"),
+        Counter("s"),
+        Counter([("b", "a", 3)]),
+        Counter(item.id for item in facts),
+    )
+
+
+def mailed() -> Mails:
+    """The mail that came of it."""
+    return Mails(
+        {
+            "wa": ("email.welcome", {"account_id": "a"}),
+            "wb": ("email.welcome", {"account_id": "b"}),
+            "tb": (
+                "email.notification",
+                {"recipient_id": "b", "kind": "published", "article_id": "s"},
+            ),
+        },
+        Counter(["wa", "wb", "tb"]),
+        Counter(["wa", "wb", "tb"]),
+        {("b", "published")},
+    )
+
+
 def whole() -> tuple[History, Snapshot]:
     """Ada has written; Bob follows her, likes it, and has said so."""
     done = Outcome.ACKNOWLEDGED
@@ -57,34 +92,9 @@ def whole() -> tuple[History, Snapshot]:
             content,
             Counter(item.id for item in users),
         ),
-        Notifications(
-            Counter(
-                [
-                    ("a", "followed", "b"),
-                    ("b", "published", "s"),
-                    ("a", "favorited", "b:s"),
-                    ("a", "commented", "7"),
-                ]
-            ),
-            Counter("ab"),
-            Counter("s"),
-            Counter([("b", "a", 3)]),
-            Counter(item.id for item in [*users, *content]),
-        ),
+        told([*users, *content]),
         Counter(),
-        Mails(
-            {
-                "wa": ("email.welcome", {"account_id": "a"}),
-                "wb": ("email.welcome", {"account_id": "b"}),
-                "tb": (
-                    "email.notification",
-                    {"recipient_id": "b", "kind": "published", "article_id": "s"},
-                ),
-            },
-            Counter(["wa", "wb", "tb"]),
-            Counter(["wa", "wb", "tb"]),
-            {("b", "published")},
-        ),
+        mailed(),
     )
 
 
