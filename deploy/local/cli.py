@@ -57,6 +57,7 @@ def main(context: click.Context, no_color: str) -> None:
 @click.option("--nats-url", envvar="QUARTET_NATS_URL")
 @click.option("--redis-url", envvar="QUARTET_REDIS_URL")
 @click.option("--otlp-endpoint", envvar="OTEL_EXPORTER_OTLP_ENDPOINT")
+@click.option("--smtp-url", envvar="QUARTET_SMTP_URL")
 @click.option("--server", envvar="SERVER", type=click.Choice(["hypercorn", "granian"]))
 @click.option("--free-megabytes", envvar="QUARTET_FREE_MEGABYTES", default=500)
 @click.option("--reload", "with_reload", is_flag=True, help="Restart a service on a change.")
@@ -70,6 +71,7 @@ def up(
     nats_url: str | None,
     redis_url: str | None,
     otlp_endpoint: str | None,
+    smtp_url: str | None,
     server: str | None,
     free_megabytes: int,
     with_reload: bool,
@@ -79,7 +81,7 @@ def up(
     stack = Stack(
         state,
         port=port,
-        elsewhere=Elsewhere(postgres_url, nats_url, redis_url, otlp_endpoint),
+        elsewhere=Elsewhere(postgres_url, nats_url, redis_url, otlp_endpoint, smtp_url),
         told={"QUARTET_SERVER": server} if server else {},
         free_megabytes=free_megabytes,
         say=console.say,
@@ -155,9 +157,9 @@ def logs(console: Console, state: Path, service: str | None, with_follow: bool, 
 def migrate(console: Console, state: Path) -> None:
     """Migrate the databases of the running stack."""
     folder = State(state)
-    addresses = suite.running(folder)
+    addresses, secrets = suite.running(folder), suite.secrets(folder)
     for name in suite.WITH_DATABASE:
-        told = suite.environment(name, addresses, folder.path / "keys.json")
+        told = suite.environment(name, addresses, secrets)
         program = suite.program(name, told, (*suite.command(name), "migrate"))
         log = folder.logs / f"{name}.log"
         asyncio.run(run_to_end(program, f"The migration of {name}", log, MIGRATED_WITHIN))

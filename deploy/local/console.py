@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TextIO
 
-COLOURS = {"users": 36, "content": 32, "notifications": 35, "gateway": 34, "stack": 33}
+COLOURS = {
+    "users": 36,
+    "content": 32,
+    "notifications": 35,
+    "worker": 95,
+    "gateway": 34,
+    "stack": 33,
+}
 LEVELS = {"warning": 33, "error": 31, "critical": 31}
 WIDTH = 13  # of the longest name
 _APART = ("service", "event", "level", "timestamp", "exception")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 import asyncpg
 
-Kind = Literal["postgres", "nats", "redis", "otlp", "http"]
+Kind = Literal["postgres", "nats", "redis", "otlp", "smtp", "http"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,25 @@ async def _otlp(url: str) -> bool:
     return True
 
 
+async def _smtp(url: str) -> bool:
+    place = urlsplit(url)
+    tls = place.scheme == "smtps"
+    port = place.port or smtp_port(place.scheme)
+    reader, writer = await asyncio.open_connection(place.hostname, port, ssl=tls or None)
+    try:
+        greeting = await reader.readline()
+        writer.write(b"QUIT\r\n")
+        await writer.drain()
+    finally:
+        writer.close()
+    return greeting.startswith(b"220")
+
+
+def smtp_port(scheme: str) -> int:
+    """The port of a URL that names none (RFC 8314, RFC 6409, RFC 5321)."""
+    return {"smtps": 465, "smtp+starttls": 587}.get(scheme, 25)
+
+
 async def _http(url: str) -> bool:
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         return response.status == 200
@@ -93,5 +112,6 @@ _PROBES: dict[Kind, Callable[[str], Awaitable[bool]]] = {
     "nats": _nats,
     "redis": _redis,
     "otlp": _otlp,
+    "smtp": _smtp,
     "http": _http,
 }

@@ -11,7 +11,7 @@ from deploy.local.console import Console, table
 from deploy.local.follow import Follower, follow
 from deploy.local.reload import reload_changed
 from deploy.local.stack import Stack
-from deploy.local.suite import SERVICES
+from deploy.local.suite import PROCESSES
 
 
 async def run(
@@ -71,7 +71,7 @@ def _tell_ready(stack: Stack, console: Console) -> None:
 
 
 async def _follow(stack: Stack, console: Console) -> None:
-    paths = (stack.state.logs / f"{name}.log" for name in SERVICES)
+    paths = (stack.state.logs / f"{name}.log" for name in PROCESSES)
     await follow([Follower(path) for path in paths], console.log)
 
 

@@ -35,7 +35,7 @@ def tell(state: Path, service: str, *arguments: str) -> None:
     when the command fails; then it has said why.
     """
     folder = State(state)
-    told = suite.environment(service, suite.running(folder), folder.path / "keys.json")
+    told = suite.environment(service, suite.running(folder), suite.secrets(folder))
     program = suite.program(service, told, (*suite.command(service), *arguments))
     code = subprocess.run(program.argv, env=dict(program.env), cwd=program.cwd, check=False)
     if code.returncode:

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from deploy.local.stack import Stack
-from deploy.local.suite import ROOT, SERVICES
+from deploy.local.suite import PACKAGES, PROCESSES, ROOT
 
 Stamp = dict[Path, float]
 
@@ -32,5 +32,5 @@ def affected(changed: set[Path]) -> list[str]:
     """The services that use one of the files."""
     parts = {path.relative_to(ROOT).parts[:2] for path in changed}
     if any(part[0] == "shared" for part in parts):
-        return list(SERVICES)
-    return [name for name in SERVICES if ("services", name) in parts]
+        return list(PROCESSES)
+    return [name for name in PROCESSES if ("services", PACKAGES.get(name, name)) in parts]

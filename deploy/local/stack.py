@@ -15,7 +15,7 @@ from deploy.local.process import Child, Say, all_ready
 from deploy.local.program import run_to_end
 from deploy.local.servers import Elsewhere, Servers
 from deploy.local.state import is_free
-from deploy.local.suite import SERVICES, WITH_DATABASE, Addresses, Command
+from deploy.local.suite import PROCESSES, WITH_DATABASE, Addresses, Command
 
 READY_WITHIN = 60.0  # seconds
 MIGRATED_WITHIN = 300.0
@@ -103,7 +103,7 @@ class Stack:
         self._say("stack", "migrates the databases")
         await asyncio.gather(*(self._migrate(name) for name in WITH_DATABASE))
         self._say("stack", "starts the services")
-        for name in SERVICES:
+        for name in PROCESSES:
             self.services[name] = self._service(name)
             self.services[name].start()
         await all_ready(self.services.values(), READY_WITHIN)
@@ -143,15 +143,16 @@ class Stack:
         return await asyncio.to_thread(self._addresses, databases)
 
     def _addresses(self, databases: dict[str, str]) -> Addresses:
-        ports = {name: self.state.port(name) for name in WITH_DATABASE}
+        ports = {name: self.state.port(name) for name in PROCESSES if name != "gateway"}
         ports["gateway"] = self._port or self.state.port("gateway")
-        self._keys = suite.signing_keys(self.state)
+        self._secrets = suite.secrets(self.state)
         addresses = Addresses(
             postgres=self.servers.admin_url,
             databases=databases,
             nats=self.servers.nats_url,
             redis=self.servers.redis_url,
             otlp=self.servers.otlp_endpoint,
+            smtp=self.servers.smtp_url,
             services={name: f"http://127.0.0.1:{port}" for name, port in ports.items()},
         )
         suite.save(self.state, addresses)
@@ -168,7 +169,7 @@ class Stack:
         return Child(endpoint, program, self.state, self._say)
 
     def _environment(self, name: str) -> dict[str, str]:
-        return suite.environment(name, self.addresses, self._keys) | self._told
+        return suite.environment(name, self.addresses, self._secrets) | self._told
 
     async def _keep_rounds(self) -> None:
         """Keep the table true and the logs bounded."""

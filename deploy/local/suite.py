@@ -1,4 +1,4 @@
-"""The four services: how each is started, and what it is told by its environment."""
+"""The services and the worker: how each is started, and what its environment tells it."""
 
 import base64
 import hashlib
@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from deploy.local.endpoint import smtp_port
 from deploy.local.errors import CannotStart
 from deploy.local.program import Program
 from deploy.local.state import State
@@ -19,6 +21,8 @@ from deploy.local.state import State
 ROOT = Path(__file__).parents[2]
 WITH_DATABASE = ("users", "content", "notifications")
 SERVICES = (*WITH_DATABASE, "gateway")
+PACKAGES = {"worker": "notifications"}  # whose code, database and settings a worker has
+PROCESSES = (*WITH_DATABASE, *PACKAGES, "gateway")
 # Less than what the stack gives a service to stop in, so that it ends by itself.
 GRACE = 2  # seconds
 
@@ -34,28 +38,41 @@ class Addresses:
     nats: str
     redis: str
     otlp: str
+    smtp: str
     services: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What services sign with."""
+
+    signing_keys: Path
+    unsubscribe_key: str
 
 
 def command(service: str) -> tuple[str, ...]:
     """What starts a service; a further argument makes it migrate."""
-    return (sys.executable, "-m", f"services.{service}")
+    package = PACKAGES.get(service, service)
+    arguments = () if package == service else (service,)
+    return (sys.executable, "-m", f"services.{package}", *arguments)
 
 
 def program(service: str, told: Mapping[str, str], argv: tuple[str, ...]) -> Program:
     """A service, or its migration, with `told` on top of the environment of this process."""
     ours = dict(os.environ)  # noqa: TID251 - handed on, not read
-    # The administrator's login is none of theirs.
-    ours.pop("QUARTET_POSTGRES_URL", None)
+    # Logins of others are none of theirs; who needs one is told.
+    for name in ("QUARTET_POSTGRES_URL", "QUARTET_SMTP_URL"):
+        ours.pop(name, None)
     # Peers and collector are here, not behind the proxy that the machine may have.
     for name in ("NO_PROXY", "no_proxy"):
         ours[name] = ",".join(filter(None, [ours.get(name), "127.0.0.1", "localhost"]))
     return Program(argv=argv, env={**ours, **told}, cwd=ROOT)
 
 
-def environment(service: str, addresses: Addresses, keys: Path) -> dict[str, str]:
+def environment(service: str, addresses: Addresses, secrets: Secrets) -> dict[str, str]:
     """What the service must be told to find its own database, the servers and its peers."""
-    prefix = service.upper()
+    package = PACKAGES.get(service, service)
+    prefix = package.upper()
     told = {
         "PYTHONUNBUFFERED": "1",
         "OTEL_SERVICE_NAME": service,
@@ -67,22 +84,38 @@ def environment(service: str, addresses: Addresses, keys: Path) -> dict[str, str
         f"{prefix}_HOST": "127.0.0.1",
         f"{prefix}_PORT": addresses.services[service].rpartition(":")[2],
     }
-    if service in addresses.databases:
-        told[f"{prefix}_DATABASE_URL"] = addresses.databases[service]
+    if package in addresses.databases:
+        told[f"{prefix}_DATABASE_URL"] = addresses.databases[package]
     if service == "users":
-        told["USERS_SIGNING_KEYS_FILE"] = str(keys)
+        told["USERS_SIGNING_KEYS_FILE"] = str(secrets.signing_keys)
+    if package == "notifications":
+        told["NOTIFICATIONS_UNSUBSCRIBE_KEY"] = secrets.unsubscribe_key
+        told["NOTIFICATIONS_PUBLIC_URL"] = addresses.services["gateway"]
+        told |= _mail(addresses.smtp)
     if service == "gateway":
         peers = ((name, addresses.services[name]) for name in WITH_DATABASE)
         told |= {f"GATEWAY_{name.upper()}_URL": url for name, url in peers}
     return told
 
 
-def signing_keys(state: State) -> Path:
-    """The file with the key that signs tokens: a JWK Set (RFC 7517, RFC 8037), made once."""
+def _mail(url: str) -> dict[str, str]:
+    place = urlsplit(url)
+    told = {
+        "HOST": place.hostname or "127.0.0.1",
+        "PORT": str(place.port or smtp_port(place.scheme)),
+        "TLS": {"smtps": "implicit", "smtp+starttls": "starttls"}.get(place.scheme, "none"),
+        "USER": unquote(place.username or ""),
+        "PASSWORD": unquote(place.password or ""),
+    }
+    return {f"NOTIFICATIONS_SMTP_{name}": value for name, value in told.items()}
+
+
+def secrets(state: State) -> Secrets:
+    """What signs, made once: a JWK Set (RFC 7517, RFC 8037) for tokens, a key for links."""
     path = state.path / "keys.json"
     if not path.exists():
         state.write(path.name, {"keys": [new_key()]})
-    return path
+    return Secrets(path, state.secret("unsubscribe links"))
 
 
 def new_key() -> dict[str, Any]:

@@ -27,4 +27,8 @@ ROUTES = (
     Route("GET", "/api/notifications", "notifications", "required"),
     Route("PUT", "/api/notifications/read", "notifications", "required"),
     Route("PUT", "/api/notifications/{id}/read", "notifications", "required"),
+    Route("GET", "/api/notifications/preferences", "notifications", "required"),
+    Route("PUT", "/api/notifications/preferences", "notifications", "required"),
+    Route("GET", "/api/notifications/unsubscribe", "notifications", "public"),
+    Route("POST", "/api/notifications/unsubscribe", "notifications", "public"),
 )

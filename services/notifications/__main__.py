@@ -1,10 +1,12 @@
-"""`python -m services.notifications [serve|migrate]`."""
+"""`python -m services.notifications [serve|worker|migrate|await-migrations]`."""
 
 import sys
 
 from services.notifications.app import create_app
 from services.notifications.settings import Settings
+from services.notifications.worker import create_worker
 from shared.server import main
 
 if __name__ == "__main__":
-    sys.exit(main("notifications", Settings, create_app, ["shared", "services.notifications"]))
+    packages = ["shared", "services.notifications"]
+    sys.exit(main("notifications", Settings, create_app, packages, create_worker=create_worker))

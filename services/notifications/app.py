@@ -10,6 +10,7 @@ from shared.bus import use_bus
 from shared.database import use_database
 from shared.inbox import use_inbox
 from shared.operations import use_operations
+from shared.outbox import use_outbox
 from shared.service import create_service
 
 
@@ -19,6 +20,7 @@ def create_app(settings: Settings) -> Quart:
     use_database(app, settings)
     use_verifier(app, settings.jwks_url)
     use_bus(app, settings)
+    use_outbox(app, settings, queues=True)
     use_inbox(app, HANDLERS)
     use_operations(app)
     app.register_blueprint(routes)

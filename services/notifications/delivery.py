@@ -6,13 +6,17 @@ if it followed the author when the article appeared. Whichever fact comes last s
 article tells all who followed at its time; a change of following tells of, or takes back, the
 articles since. Every order of arrival, and any repetition, ends the same. A lock on the author
 keeps two facts from passing each other unseen.
+
+Who wants mail gets a job for it, with an id made of the fact: mail that was sent can't be taken
+back, so it is not sent again when the fact is told anew.
 """
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from uuid_utils.compat import uuid7
 
+from services.notifications.jobs import Tell, Welcome, email_notification, email_welcome
 from services.notifications.model import Article, FollowChange, Kind, Notification
 from services.notifications.queries.notifications import (
     NEWEST,
@@ -27,13 +31,23 @@ from services.notifications.queries.projections import (
     upsert_article,
 )
 from shared.database import Connection
+from shared.jobs import enqueue_many
 
 BATCH = 2_000
+NEWS = timedelta(days=7)  # what is older is told by no mail: streams keep no more to be read again
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALLEST = UUID(int=0)
+_MAILS = UUID("019abe70-5c1d-7b52-8f3a-6e0d94c7a1b8")  # namespace of the ids of jobs
 
 
-async def announce(db: Connection, article: Article, at: datetime) -> None:
+async def welcome(db: Connection, account_id: UUID, at: datetime, now: datetime) -> None:
+    """Greet by mail who registered at that moment."""
+    if now - at < NEWS:
+        greeting = {uuid5(_MAILS, f"welcome:{account_id}"): Welcome(account_id)}
+        await enqueue_many(db, email_welcome, greeting, now=now)
+
+
+async def announce(db: Connection, article: Article, at: datetime, now: datetime) -> None:
     """Tell of an article, which appeared at that moment, all who followed its author."""
     await lock_author(db, article.author_id)
     await upsert_article(db, article, at)
@@ -41,21 +55,25 @@ async def announce(db: Connection, article: Article, at: datetime) -> None:
     while found == BATCH:
         followers = await select_followers(db, article.author_id, at, before, BATCH)
         await _tell(
-            db, [_published(follower, article.author_id, article.id, at) for follower in followers]
+            db,
+            [_published(follower, article.author_id, article.id, at) for follower in followers],
+            now,
         )
         found, before = len(followers), followers[-1] if followers else before
 
 
-async def begin_following(db: Connection, change: FollowChange) -> None:
+async def begin_following(db: Connection, change: FollowChange, now: datetime) -> None:
     """Tell the followee of their follower, and the follower of what appeared since."""
     await lock_author(db, change.followee_id)
     await insert_follow_change(db, change)
-    await _tell(db, [_followed(change)])
+    await _tell(db, [_followed(change)], now)
     follower, author = change.follower_id, change.followee_id
     after, found = (change.changed_at, _SMALLEST), BATCH
     while found == BATCH:
         articles = await select_followed(db, follower, author, after, BATCH)
-        await _tell(db, [_published(follower, author, article, at) for at, article in articles])
+        await _tell(
+            db, [_published(follower, author, article, at) for at, article in articles], now
+        )
         found, after = len(articles), articles[-1] if articles else after
 
 
@@ -75,6 +93,7 @@ async def tell_author(
     article_id: UUID,
     fact: str,
     at: datetime,
+    now: datetime,
 ) -> None:
     """Tell an author of what somebody did to their article."""
     told = Notification(
@@ -86,13 +105,30 @@ async def tell_author(
         fact=fact,
         created_at=at,
     )
-    await _tell(db, [told])
+    await _tell(db, [told], now)
 
 
-async def _tell(db: Connection, batch: list[Notification]) -> None:
+async def _tell(db: Connection, batch: list[Notification], now: datetime) -> None:
     others = [told for told in batch if told.recipient_id != told.actor_id]
-    if others:
-        await insert_notifications(db, others)
+    if not others:
+        return
+    by_mail = await insert_notifications(db, others)
+    mails = {
+        uuid5(_MAILS, f"{told.recipient_id}:{told.kind}:{told.fact}"): _mail(told)
+        for told in others
+        if told.id in by_mail and now - told.created_at < NEWS
+    }
+    if mails:
+        await enqueue_many(db, email_notification, mails, now=now)
+
+
+def _mail(told: Notification) -> Tell:
+    return Tell(
+        recipient_id=told.recipient_id,
+        kind=told.kind,
+        actor_id=told.actor_id,
+        article_id=told.article_id,
+    )
 
 
 def _followed(change: FollowChange) -> Notification:

@@ -46,6 +46,48 @@ class Inbox(msgspec.Struct, frozen=True, kw_only=True):
     unread: int
 
 
+class Channels(msgspec.Struct, frozen=True, kw_only=True):
+    """By what an account is told of one kind."""
+
+    inbox: bool = True
+    email: bool = False
+
+
+class ChannelsChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The same, with None for what stays as it is."""
+
+    inbox: bool | None = None
+    email: bool | None = None
+
+
+class Addressee(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody to write to; `email` is empty while no event has told it."""
+
+    username: str
+    email: str
+
+
+class Tidings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a mail tells of. It is not `wanted` where the reader has no use for it any more, or the
+    article is gone.
+    """
+
+    email: str
+    wanted: bool
+    actor: str
+    slug: str | None
+    title: str | None
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """What users told of an account."""
+
+    id: UUID
+    username: str
+    image: str
+    email: str
+
+
 class Article(msgspec.Struct, frozen=True, kw_only=True):
     """What content told of an article, at `position` in its outbox."""
 

@@ -1,12 +1,13 @@
 """Requests and replies."""
 
+from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from services.notifications.model import Inbox, Kind, Shown
+from services.notifications.model import Channels, ChannelsChange, Inbox, Kind, Shown
 from shared.http import Timestamp, timestamp
 
 
@@ -55,6 +56,75 @@ class MultipleNotifications(msgspec.Struct, frozen=True, kw_only=True, rename="c
 
 class UnreadCount(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     unread_count: int
+
+
+class NotificationPreferences(msgspec.Struct, frozen=True, kw_only=True):
+    """How the account is told of each kind. What comes by no channel is not told at all."""
+
+    followed: Channels
+    favorited: Channels
+    commented: Channels
+    published: Channels
+
+
+class SinglePreferences(msgspec.Struct, frozen=True, kw_only=True):
+    preferences: NotificationPreferences
+
+
+class UpdateChannels(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left out stays as it is."""
+
+    inbox: bool | UnsetType = UNSET
+    email: bool | UnsetType = UNSET
+
+
+class UpdatePreferences(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left out stays as it is."""
+
+    followed: UpdateChannels = UpdateChannels()
+    favorited: UpdateChannels = UpdateChannels()
+    commented: UpdateChannels = UpdateChannels()
+    published: UpdateChannels = UpdateChannels()
+
+
+class UpdatePreferencesRequest(msgspec.Struct, frozen=True, kw_only=True):
+    preferences: UpdatePreferences
+
+
+class UnsubscribeLink(msgspec.Struct, frozen=True, kw_only=True):
+    """`token` says whose mail of what kind ends."""
+
+    token: Annotated[str, Meta(max_length=400)] = ""
+
+
+def changes(update: UpdatePreferences) -> dict[Kind, ChannelsChange]:
+    """What an account changes, by kind."""
+    given: dict[Kind, UpdateChannels] = {
+        "followed": update.followed,
+        "favorited": update.favorited,
+        "commented": update.commented,
+        "published": update.published,
+    }
+    return {
+        kind: ChannelsChange(
+            inbox=None if channels.inbox is UNSET else channels.inbox,
+            email=None if channels.email is UNSET else channels.email,
+        )
+        for kind, channels in given.items()
+        if channels != UpdateChannels()
+    }
+
+
+def preferences(said: Mapping[Kind, Channels]) -> SinglePreferences:
+    """As clients see them."""
+    return SinglePreferences(
+        preferences=NotificationPreferences(
+            followed=said.get("followed", Channels()),
+            favorited=said.get("favorited", Channels()),
+            commented=said.get("commented", Channels()),
+            published=said.get("published", Channels()),
+        )
+    )
 
 
 def notification(shown: Shown) -> Notification:

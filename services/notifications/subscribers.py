@@ -1,12 +1,15 @@
 """Facts of users and content, to projections and notifications."""
 
+from datetime import UTC, datetime
+
 from services.notifications.delivery import (
     announce,
     begin_following,
     cease_following,
     tell_author,
+    welcome,
 )
-from services.notifications.model import Article, FollowChange
+from services.notifications.model import Article, FollowChange, Person
 from services.notifications.queries.projections import (
     delete_articles_before,
     delete_people_before,
@@ -39,8 +42,18 @@ from shared.snapshot import require_whole
 async def on_profile(
     db: Connection, event: UserRegistered | ProfileUpdated, envelope: Envelope
 ) -> None:
-    """Keep what others see of somebody."""
-    await upsert_person(db, event.account_id, event.username, event.image, envelope.position)
+    """Keep what others see of somebody, and where mail reaches them."""
+    person = Person(
+        id=event.account_id, username=event.username, image=event.image, email=event.email
+    )
+    await upsert_person(db, person, envelope.position)
+
+
+async def on_registered(db: Connection, event: UserRegistered, envelope: Envelope) -> None:
+    """Greet them as well, unless they are told of again."""
+    await on_profile(db, event, envelope)
+    if not envelope.snapshot:
+        await welcome(db, event.account_id, envelope.occurred_at, datetime.now(UTC))
 
 
 async def on_followed(db: Connection, event: UserFollowed, envelope: Envelope) -> None:
@@ -49,7 +62,7 @@ async def on_followed(db: Connection, event: UserFollowed, envelope: Envelope) -
     if envelope.snapshot:
         await insert_follow_change(db, change)
     else:
-        await begin_following(db, change)
+        await begin_following(db, change, datetime.now(UTC))
 
 
 async def on_unfollowed(db: Connection, event: UserUnfollowed, envelope: Envelope) -> None:
@@ -62,7 +75,7 @@ async def on_published(db: Connection, event: ArticlePublished, envelope: Envelo
     if envelope.snapshot:
         await upsert_article(db, _article(event, envelope), envelope.occurred_at)
     else:
-        await announce(db, _article(event, envelope), envelope.occurred_at)
+        await announce(db, _article(event, envelope), envelope.occurred_at, datetime.now(UTC))
 
 
 async def on_updated(db: Connection, event: ArticleUpdated, envelope: Envelope) -> None:
@@ -92,6 +105,7 @@ async def on_favorited(db: Connection, event: ArticleFavorited, envelope: Envelo
         article_id=event.article_id,
         fact=f"{event.account_id}:{event.article_id}",
         at=envelope.occurred_at,
+        now=datetime.now(UTC),
     )
 
 
@@ -105,6 +119,7 @@ async def on_commented(db: Connection, event: CommentCreated, envelope: Envelope
         article_id=event.article_id,
         fact=str(event.comment_id),
         at=envelope.occurred_at,
+        now=datetime.now(UTC),
     )
 
 
@@ -146,7 +161,7 @@ def _article(event: ArticlePublished | ArticleUpdated, envelope: Envelope) -> Ar
 
 
 HANDLERS: Handlers = {
-    UserRegistered: on_profile,
+    UserRegistered: on_registered,
     ProfileUpdated: on_profile,
     UserFollowed: on_followed,
     UserUnfollowed: on_unfollowed,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -13,8 +14,18 @@ from nats.js.errors import NotFoundError
 from quart import Quart
 
 from shared.bus import use_bus
+from shared.context import begin_work
 from shared.database import transaction, use_database
-from shared.jobs import Job, Periodic, complete, enqueue, enqueue_ticks, job
+from shared.jobs import (
+    Job,
+    Periodic,
+    complete,
+    current_job,
+    enqueue,
+    enqueue_many,
+    enqueue_ticks,
+    job,
+)
 from shared.outbox import use_outbox
 from shared.service import create_service
 from shared.settings import DataSettings
@@ -180,6 +191,44 @@ async def test_a_key_is_unique_while_its_job_waits(app: Quart, belfry: Belfry) -
         await rung(belfry, 1)
         assert await add(app, belfry.ring, "third", key="tower")
         assert await rung(belfry, 2) == ["first", "third"]
+
+
+async def test_many_jobs_are_enqueued_in_one_statement_and_each_id_once(
+    app: Quart, belfry: Belfry
+) -> None:
+    bells = {uuid4(): Ring(f"bell {number:02}") for number in range(30)}
+    async with working(app, belfry):
+        for _ in range(2):
+            async with app.app_context(), transaction() as db:
+                work = begin_work()
+                await enqueue_many(db, belfry.urgent, bells, now=datetime.now(UTC))
+                assert work.statements == 1
+        await add(app, belfry.ring, "last")
+        rung_bells = await rung(belfry, 31)
+    assert sorted(rung_bells) == sorted([*(bell.name for bell in bells.values()), "last"])
+
+
+async def test_a_job_knows_its_id_at_each_attempt(app: Quart) -> None:
+    seen: list[UUID] = []
+
+    async def look(payload: Ring) -> None:
+        seen.append(current_job())
+        assert len(seen) > 1
+
+    belfry = Belfry()
+    belfry.ring = job("bells.ring")(look)
+    with pytest.raises(LookupError):
+        current_job()
+    id_ = uuid4()
+
+    async def twice() -> bool:
+        return len(seen) == 2
+
+    async with working(app, belfry):
+        async with app.app_context(), transaction() as db:
+            await enqueue_many(db, belfry.ring, {id_: Ring("x")}, now=datetime.now(UTC))
+        await until(twice, what="two attempts")
+    assert seen == [id_, id_]
 
 
 async def test_a_job_waits_until_it_is_due(app: Quart, belfry: Belfry) -> None:

@@ -18,7 +18,7 @@ import services.users.app
 import services.users.settings
 from deploy.local.servers import Servers
 from deploy.local.state import State
-from deploy.local.suite import signing_keys
+from deploy.local.suite import secrets
 from shared.testing import Signer, clean_database, serving
 
 NAMES = ("users", "content", "notifications")
@@ -41,7 +41,8 @@ class Community:
         """Everything, empty."""
         community = cls(random.Random(7))
         community._signer = Signer(folder)
-        keys = signing_keys(State(folder)).read_text()
+        signs = secrets(State(folder))
+        keys = signs.signing_keys.read_text()
         for name in NAMES:
             url = await clean_database(servers.admin_url, name, "shared", f"services.{name}")
             told: Any = {"database_url": url, "nats_url": servers.nats_url, "env": "test"}
@@ -49,6 +50,8 @@ class Community:
                 told |= {"signing_keys": keys, "hash_memory_kib": 64, "hash_time_cost": 1}
             else:
                 told["jwks_url"] = community._signer.jwks_url
+            if name == "notifications":
+                told["unsubscribe_key"] = signs.unsubscribe_key
             service: Any = getattr(services, name)
             app = service.app.create_app(service.settings.Settings(**told))
             community.apps[name] = app

@@ -88,7 +88,7 @@ def test_images_of_others_have_a_version(overlay: str) -> None:
     for pod in pods(overlay).values():
         for container in containers(pod):
             image = container["image"]
-            assert image.startswith("quartet-") or re.search(r":\d", image), image
+            assert image.startswith("quartet-") or re.search(r":v?\d", image), image
 
 
 def references(pod: Resource) -> Iterator[tuple[str, str | None]]:
@@ -169,7 +169,7 @@ def environment(overlay: str, container: Resource) -> dict[str, str]:
 
 
 def mounted(overlay: str, pod: Resource, container: Resource) -> dict[str, str]:
-    """The files that Secrets become in the container; "…" for those of a Secret of others."""
+    """The files that Secrets become in the container; dots for those of a Secret of others."""
     secrets = named(overlay, "Secret")
     folders = {mount["name"]: mount["mountPath"] for mount in container.get("volumeMounts", [])}
     files: dict[str, str] = {}
@@ -177,7 +177,7 @@ def mounted(overlay: str, pod: Resource, container: Resource) -> dict[str, str]:
         for source in volume.get("projected", {}).get("sources", []):
             data = secrets.get(source["secret"]["name"], {}).get("data", {})
             for item in source["secret"]["items"]:
-                text = base64.b64decode(data[item["key"]]).decode() if data else "…"
+                text = base64.b64decode(data[item["key"]]).decode() if data else "…" * 32
                 files[f"{folders[volume['name']]}/{item['path']}"] = text
     return files
 

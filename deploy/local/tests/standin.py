@@ -36,7 +36,8 @@ def main(name: str, *arguments: str) -> int:
         return 0
     deaf = environ.get("STANDIN_STUBBORN") == name
     signal.signal(signal.SIGTERM, signal.SIG_IGN if deaf else lambda *_: sys.exit(0))
-    HTTPServer(("127.0.0.1", int(environ[f"{name.upper()}_PORT"])), Ready).serve_forever()
+    prefix = "NOTIFICATIONS" if name == "worker" else name.upper()
+    HTTPServer(("127.0.0.1", int(environ[f"{prefix}_PORT"])), Ready).serve_forever()
     return 0
 
 

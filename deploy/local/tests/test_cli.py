@@ -15,9 +15,9 @@ import pytest
 
 from deploy.local import records
 from deploy.local.state import State
-from deploy.local.suite import ROOT, SERVICES
+from deploy.local.suite import PROCESSES, ROOT
 
-NAMES = {"postgres", "nats", "valkey", "collector", *SERVICES}
+NAMES = {"postgres", "nats", "valkey", "collector", "mail", *PROCESSES}
 
 
 class Commands:

@@ -120,11 +120,13 @@ async def test_a_killed_server_comes_back_on_its_port(servers: Servers, name: st
 
 async def test_servers_elsewhere_are_used_and_not_started(servers: Servers, tmp_path: Path) -> None:
     elsewhere = Elsewhere(
-        servers.admin_url, servers.nats_url, servers.redis_url, servers.otlp_endpoint
+        *(servers.admin_url, servers.nats_url, servers.redis_url, servers.otlp_endpoint),
+        servers.smtp_url,
     )
     async with Servers(tmp_path, elsewhere=elsewhere) as second:
         assert second.children == {}
         assert second.nats_url == servers.nats_url
+        assert second.smtp_url == servers.smtp_url
         url = await second.create_database("elsewhere")
         connection = await asyncpg.connect(url)
         assert await connection.fetchval("SELECT current_database()") == "elsewhere"

@@ -7,18 +7,19 @@ import stat
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from deploy.local import background, records
+from deploy.local import background, records, suite
 from deploy.local.errors import CannotStart, ChildFailed
 from deploy.local.reload import affected
 from deploy.local.servers import Elsewhere, Servers
 from deploy.local.stack import Stack
 from deploy.local.state import is_free
-from deploy.local.suite import ROOT, SERVICES, WITH_DATABASE
+from deploy.local.suite import PROCESSES, ROOT, WITH_DATABASE
 from deploy.local.tests.conftest import Eventually
 
 STANDIN = str(Path(__file__).with_name("standin.py"))
@@ -31,7 +32,10 @@ def standin(service: str) -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def elsewhere(servers: Servers) -> Elsewhere:
     """Most stacks here share the servers of the session: they are quicker to start so."""
-    return Elsewhere(servers.admin_url, servers.nats_url, servers.redis_url, servers.otlp_endpoint)
+    return Elsewhere(
+        *(servers.admin_url, servers.nats_url, servers.redis_url, servers.otlp_endpoint),
+        servers.smtp_url,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +62,8 @@ def is_alive(pid: int) -> bool:
 
 async def test_all_services_run_and_are_in_the_table(stack: Stack) -> None:
     rows = {row.service: row for row in stack.table()}
-    assert set(rows) == {"postgres", "nats", "valkey", "collector", *SERVICES}
-    for name in SERVICES:
+    assert set(rows) == {"postgres", "nats", "valkey", "collector", "mail", *PROCESSES}
+    for name in PROCESSES:
         assert rows[name].url == stack.addresses.services[name]
         assert rows[name].pid == stack.services[name].pid
         assert rows[name].ready_ms is not None
@@ -87,6 +91,43 @@ async def test_the_gateway_is_told_its_peers(stack: Stack) -> None:
     assert not any(key.endswith("_DATABASE_URL") for key in environ)
 
 
+async def test_the_worker_is_its_service_on_a_port_of_its_own(stack: Stack) -> None:
+    worker, service = await told(stack, "worker"), await told(stack, "notifications")
+    differing = {name for name in worker if worker[name] != service.get(name)}
+    assert differing == {"NOTIFICATIONS_PORT", "OTEL_SERVICE_NAME"}
+    assert suite.command("worker") == (*suite.command("notifications"), "worker")
+
+
+async def test_notifications_alone_are_told_where_mail_goes(stack: Stack) -> None:
+    environ = await told(stack, "worker")
+    port = stack.addresses.smtp.rpartition(":")[2]
+    assert environ["NOTIFICATIONS_SMTP_HOST"] == "127.0.0.1"
+    assert environ["NOTIFICATIONS_SMTP_PORT"] == port
+    assert environ["NOTIFICATIONS_SMTP_TLS"] == "none"
+    assert environ["NOTIFICATIONS_PUBLIC_URL"] == stack.url
+    assert len(environ["NOTIFICATIONS_UNSUBSCRIBE_KEY"]) >= 32
+    for other in ("users", "content", "gateway"):
+        assert not [name for name in await told(stack, other) if "SMTP" in name or "UNSUB" in name]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://mail.example.org", ("mail.example.org", "25", "none", "", "")),
+        ("smtp://127.0.0.1:1025", ("127.0.0.1", "1025", "none", "", "")),
+        ("smtp+starttls://u%40x:p%3Aw@h", ("h", "587", "starttls", "u@x", "p:w")),
+        ("smtps://u:p@h", ("h", "465", "implicit", "u", "p")),
+    ],
+)
+def test_a_mail_server_elsewhere_is_told_by_its_url(
+    stack: Stack, url: str, expected: tuple[str, ...]
+) -> None:
+    addresses = replace(stack.addresses, smtp=url)
+    environ = suite.environment("worker", addresses, suite.secrets(stack.state))
+    names = ("HOST", "PORT", "TLS", "USER", "PASSWORD")
+    assert tuple(environ[f"NOTIFICATIONS_SMTP_{name}"] for name in names) == expected
+
+
 async def test_users_alone_is_told_the_signing_keys(stack: Stack) -> None:
     path = stack.state.path / "keys.json"
     assert (await told(stack, "users"))["USERS_SIGNING_KEYS_FILE"] == str(path)
@@ -101,8 +142,10 @@ async def test_the_administrators_login_is_no_services(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUARTET_POSTGRES_URL", stack.addresses.postgres)
+    monkeypatch.setenv("QUARTET_SMTP_URL", "smtps://user:password@example.org")
     program = stack._service("users").program
     assert stack.addresses.postgres not in program.env.values()
+    assert "QUARTET_SMTP_URL" not in program.env
 
 
 async def test_a_killed_service_comes_back_on_its_port_and_the_others_stay(
@@ -146,7 +189,8 @@ async def test_status_asks_servers_that_run_elsewhere(stack: Stack) -> None:
 
 async def test_a_change_restarts_who_uses_it(stack: Stack) -> None:
     assert affected({ROOT / "services/users/app.py"}) == ["users"]
-    assert affected({ROOT / "shared/http.py"}) == list(SERVICES)
+    assert affected({ROOT / "services/notifications/mail.py"}) == ["notifications", "worker"]
+    assert affected({ROOT / "shared/http.py"}) == list(PROCESSES)
     users = stack.services["users"]
     before = users.pid
     users.restart()
@@ -264,7 +308,7 @@ async def test_what_a_killed_supervisor_left_is_ended(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert await process.stdout.readline() == b"ready\n"
     pids = [json.loads(p.read_text())["pid"] for p in (tmp_path / "run").glob("*.json")]
-    assert len(pids) == 8
+    assert len(pids) == 5 + len(PROCESSES)
     process.send_signal(signal.SIGKILL)
     await process.wait()
     async with Stack(tmp_path, command=standin) as stack:

@@ -14,16 +14,28 @@ from shared.errors import NotFound
 NEWEST = UUID(int=2**128 - 1)  # above every id
 
 
-async def insert_notifications(db: Connection, batch: Sequence[Notification]) -> None:
-    """Tell of facts; who was told of one already is not told again."""
-    await db.execute(
-        """INSERT INTO notifications
-                  (id, recipient_id, kind, actor_id, article_id, fact, created_at)
-           SELECT id, recipient_id, kind, actor_id, article_id, fact, created_at
-             FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::text[],
-                         $7::timestamptz[])
-                  AS new (id, recipient_id, kind, actor_id, article_id, fact, created_at)
-           ON CONFLICT (recipient_id, kind, fact) DO NOTHING""",
+async def insert_notifications(db: Connection, batch: Sequence[Notification]) -> set[UUID]:
+    """Tell of facts those who want to be told so; return the ids of what is to be told by mail.
+
+    Who was told of one already is not told again.
+    """
+    rows = await db.fetch(
+        """WITH new AS (
+             SELECT fact.*, COALESCE(p.inbox, true) AS inbox, COALESCE(p.email, false) AS email
+               FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::text[],
+                           $7::timestamptz[])
+                    AS fact (id, recipient_id, kind, actor_id, article_id, fact, created_at)
+               LEFT JOIN preferences p
+                      ON p.account_id = fact.recipient_id AND p.kind = fact.kind),
+           told AS (
+             INSERT INTO notifications
+                    (id, recipient_id, kind, actor_id, article_id, fact, created_at)
+             SELECT id, recipient_id, kind, actor_id, article_id, fact, created_at
+               FROM new
+              WHERE inbox
+             ON CONFLICT (recipient_id, kind, fact) DO NOTHING
+             RETURNING id)
+           SELECT id FROM new WHERE email AND (NOT inbox OR id IN (SELECT id FROM told))""",
         [told.id for told in batch],
         [told.recipient_id for told in batch],
         [told.kind for told in batch],
@@ -32,6 +44,7 @@ async def insert_notifications(db: Connection, batch: Sequence[Notification]) ->
         [told.fact for told in batch],
         [told.created_at for told in batch],
     )
+    return {row["id"] for row in rows}
 
 
 async def select_inbox(
@@ -120,3 +133,19 @@ async def delete_unfollowed(
         author_id,
         since,
     )
+
+
+async def delete_read(db: Connection, before: datetime, limit: int) -> int:
+    """Remove the oldest that are read and of a fact before that moment; return how many."""
+    status = await db.execute(
+        """DELETE FROM notifications
+            WHERE id = ANY(ARRAY(
+                  SELECT id
+                    FROM notifications
+                   WHERE read_at IS NOT NULL AND created_at < $1
+                   ORDER BY created_at
+                   LIMIT $2))""",
+        before,
+        limit,
+    )
+    return int(status.removeprefix("DELETE "))

@@ -4,24 +4,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from services.notifications.model import Article, FollowChange
+from services.notifications.model import Article, FollowChange, Person
 from shared.database import Connection
 
 
-async def upsert_person(
-    db: Connection, account_id: UUID, username: str, image: str, position: int
-) -> None:
-    """Remember what others see of an account."""
+async def upsert_person(db: Connection, person: Person, position: int) -> None:
+    """Remember what others see of an account, and where mail reaches it. The same event, taken in
+    again, fills a column that it did not fill before.
+    """
     await db.execute(
-        """INSERT INTO people (id, username, image, position)
-           VALUES ($1, $2, $3, $4)
+        """INSERT INTO people (id, username, image, email, position)
+           VALUES ($1, $2, $3, $4, $5)
            ON CONFLICT (id) DO UPDATE
-              SET username = EXCLUDED.username, image = EXCLUDED.image,
+              SET username = EXCLUDED.username, image = EXCLUDED.image, email = EXCLUDED.email,
                   position = EXCLUDED.position
-            WHERE people.position < EXCLUDED.position""",
-        account_id,
-        username,
-        image,
+            WHERE people.position <= EXCLUDED.position""",
+        person.id,
+        person.username,
+        person.image,
+        person.email,
         position,
     )
 

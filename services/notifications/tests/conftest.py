@@ -10,11 +10,14 @@ from quart.typing import TestClientProtocol
 from deploy.local.servers import Servers
 from services.notifications.app import create_app
 from services.notifications.settings import Settings
+from services.notifications.tests.crew import create_crew, lose_streams
 from services.notifications.tests.people import Member, join
+from services.notifications.tests.postbox import Postbox, opened
 from shared.context import current_work
-from shared.database import Connection
+from shared.database import Connection, transaction
 from shared.testing import Signer, clean_database, serving
 
+KEY = "a key that signs links in tests only"
 Costs = list[tuple[str, int]]
 
 
@@ -44,6 +47,7 @@ def app(servers: Servers, database_url: str, signer: Signer, costs: Costs) -> Qu
             nats_url=servers.nats_url,
             jwks_url=signer.jwks_url,
             env="test",
+            unsubscribe_key=KEY,
         )
     )
 
@@ -58,9 +62,38 @@ def app(servers: Servers, database_url: str, signer: Signer, costs: Costs) -> Qu
 
 
 @pytest.fixture(scope="package")
-async def client(app: Quart) -> AsyncIterator[TestClientProtocol]:
+async def client(servers: Servers, app: Quart) -> AsyncIterator[TestClientProtocol]:
+    await lose_streams(servers.nats_url, "users", "content")
     async with serving(app) as client:
         yield client
+
+
+@pytest.fixture
+async def postbox() -> AsyncIterator[Postbox]:
+    async with opened() as postbox:
+        yield postbox
+
+
+@pytest.fixture
+async def crew(servers: Servers, database_url: str, postbox: Postbox) -> AsyncIterator[Quart]:
+    """The worker's app with queues that are empty, and nobody who works them off."""
+    await lose_streams(servers.nats_url, "jobs-notifications")
+    app = create_crew(
+        Settings(
+            database_url=database_url,
+            nats_url=servers.nats_url,
+            env="test",
+            smtp_port=postbox.port,
+            smtp_tls="none",
+            mail_from="quartet@example.org",
+            public_url="https://example.org",
+            unsubscribe_key=KEY,
+        )
+    )
+    async with serving(app):
+        async with app.app_context(), transaction() as db:
+            await db.execute("TRUNCATE outbox, inbox, job_keys, job_failures, dead_letters")
+        yield app
 
 
 @pytest.fixture

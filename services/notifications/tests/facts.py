@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import msgspec
+from quart import Quart
 
 from services.notifications.subscribers import HANDLERS
 from shared.database import Connection
@@ -20,6 +21,7 @@ from shared.events.users import UserFollowed, UserRegistered, UserUnfollowed
 
 START = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 _positions = itertools.count(1)
+_app = Quart("notifications")  # jobs go to the queues of the app that enqueues them
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -38,7 +40,8 @@ class Fact(msgspec.Struct, frozen=True):
             subject=self.event.SUBJECT,
             occurred_at=self.at,
         )
-        await HANDLERS[type(self.event)](db, self.event, envelope)
+        async with _app.app_context():
+            await HANDLERS[type(self.event)](db, self.event, envelope)
 
 
 def fact(event: Event, seconds: float | None = None) -> Fact:
@@ -55,11 +58,13 @@ async def arrive(db: Connection, *events: Event) -> None:
         await fact(event).arrive(db)
 
 
-def registered(account_id: UUID, username: str = "", image: str = "") -> UserRegistered:
+def registered(
+    account_id: UUID, username: str = "", image: str = "", email: str = ""
+) -> UserRegistered:
     return UserRegistered(
         account_id=account_id,
         username=username or f"user {account_id.hex[:8]}",
-        email="someone@example.org",
+        email=email or f"{account_id.hex}@example.org",
         bio="",
         image=image,
     )

@@ -6,6 +6,7 @@ from uuid import UUID
 import asyncpg
 
 from deploy.local.plans import Read
+from services.notifications.queries.mail import find_tidings
 from services.notifications.queries.notifications import (
     NEWEST,
     delete_unfollowed,
@@ -26,6 +27,7 @@ READS = {
     "mark all": Read(run=lambda db: update_all_read(db, BUSY, START), most=inf),
     "followers": Read(run=lambda db: select_followers(db, BUSY, START, NEWEST, 2_000)),
     "articles since": Read(run=lambda db: select_followed(db, BUSY, AUTHOR, BEGINNING, 2_000)),
+    "mail": Read(run=lambda db: find_tidings(db, "published", BUSY, AUTHOR, UUID(int=11))),
     "take back": Read(run=lambda db: delete_unfollowed(db, BUSY, AUTHOR, START), most=inf),
 }
 

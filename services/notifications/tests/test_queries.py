@@ -8,8 +8,10 @@ import asyncpg
 import msgspec
 import pytest
 
+from services.notifications.queries.mail import find_tidings
 from services.notifications.queries.notifications import (
     NEWEST,
+    delete_read,
     delete_unfollowed,
     select_inbox,
     update_all_read,
@@ -132,6 +134,20 @@ async def test_articles_since_a_follow_are_read_by_index(explained: Explained) -
     await delete_unfollowed(explained, BUSY, UUID(int=9), START)
     for plan in explained.plans:
         assert not read_whole(plan) & LARGE
+
+
+async def test_the_clean_up_reads_the_oldest_by_index(explained: Explained) -> None:
+    with pytest.raises(ValueError, match="int"):  # nothing was deleted
+        await delete_read(explained, START, 1_000)
+    (plan,) = explained.plans
+    assert "notifications_read" in {node.get("Index Name") for node in nodes(plan)}
+    assert not read_whole(plan) & LARGE
+
+
+async def test_what_a_mail_tells_of_is_read_by_index(explained: Explained) -> None:
+    assert await find_tidings(explained, "published", BUSY, UUID(int=9), UUID(int=11)) is None
+    (plan,) = explained.plans
+    assert not read_whole(plan) & LARGE
 
 
 async def test_an_inbox_of_many_pages_is_walked_without_gap_or_repetition(

@@ -1,4 +1,4 @@
-"""Runs a module, and runs it again when its code changes: `reload.py IMAGE CODE MODULE`.
+"""Runs a module, and runs it again when its code changes: `reload.py IMAGE CODE MODULE …`.
 
 The code of the image is copied to a folder that can be written. There `skaffold dev` puts what was
 edited, and it stays when the container starts anew.
@@ -16,19 +16,19 @@ INTERVAL = 0.5  # seconds
 Stamp = dict[Path, tuple[int, int]]
 
 
-def main(image: Path, code: Path, module: str) -> int:
+def main(image: Path, code: Path, *module: str) -> int:
     """Run until SIGTERM or SIGINT; return the exit code of the module."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if not any(code.iterdir()):
         shutil.copytree(image, code, symlinks=True, dirs_exist_ok=True)
-    before, process = stamp(code), start(code, module)
+    before, process = stamp(code), start(code, *module)
     while not stop.wait(INTERVAL):
         now = stamp(code)
         if now != before:
             end(process)
-            before, process = now, start(code, module)
+            before, process = now, start(code, *module)
     return end(process)
 
 
@@ -38,9 +38,9 @@ def stamp(code: Path) -> Stamp:
     return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
 
 
-def start(code: Path, module: str) -> subprocess.Popen[bytes]:
+def start(code: Path, *module: str) -> subprocess.Popen[bytes]:
     """Begin the module. Should it end by itself, the next change starts it again."""
-    return subprocess.Popen([sys.executable, "-m", module], cwd=code)
+    return subprocess.Popen([sys.executable, "-m", *module], cwd=code)
 
 
 def end(process: subprocess.Popen[bytes]) -> int:
@@ -50,4 +50,4 @@ def end(process: subprocess.Popen[bytes]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))
