@@ -107,10 +107,14 @@ class Consumer:
         pulling = pulled(client, self._publisher, self._app.name, BATCH)
         async with aclosing(pulling) as batches:
             async for messages in batches:
-                async with held(messages, self._delivery.ack_wait):
-                    if len(messages) == 1 or not await self._take_together(messages):
-                        for message in messages:
-                            await self._take(message)
+                await self.take(messages)
+
+    async def take(self, messages: Sequence[Msg]) -> None:
+        """Apply and acknowledge events: together if that goes well, else one by one."""
+        async with held(messages, self._delivery.ack_wait):
+            if len(messages) == 1 or not await self._take_together(messages):
+                for message in messages:
+                    await self._take(message)
 
     async def _take_together(self, messages: Sequence[Msg]) -> bool:
         """Apply events in one transaction, which costs one commit; False when any of them fails,

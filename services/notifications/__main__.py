@@ -7,7 +7,6 @@ from services.notifications.settings import Settings
 from services.notifications.worker import create_worker
 from shared.server import main
 
-PACKAGES = ["shared", "services.notifications"]
-
 if __name__ == "__main__":
-    sys.exit(main("notifications", Settings, create_app, PACKAGES, create_worker=create_worker))
+    packages = ["shared", "services.notifications"]
+    sys.exit(main("notifications", Settings, create_app, packages, create_worker=create_worker))

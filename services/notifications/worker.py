@@ -7,6 +7,7 @@ from services.notifications.mail import use_mail
 from services.notifications.settings import Settings
 from shared.bus import use_bus
 from shared.database import use_database
+from shared.operations import use_operations
 from shared.outbox import use_outbox
 from shared.service import create_service
 from shared.worker import use_worker
@@ -19,5 +20,6 @@ def create_worker(settings: Settings) -> Quart:
     use_database(app, settings)
     use_bus(app, settings)
     use_outbox(app, settings, queues=True)
+    use_operations(app)
     use_worker(app, JOBS, PERIODIC)
     return app

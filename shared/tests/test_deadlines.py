@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import msgspec
@@ -111,20 +111,45 @@ async def test_a_long_deadline_does_not_lengthen_a_statement(
         await until(lambda: idle(db), what="no statement that runs")
 
 
-async def test_nobody_waits_for_a_connection_longer_than_the_deadline(service: Service) -> None:
-    app, _ = service
+async def assert_refused_in_time(app: Quart) -> None:
+    """Nobody waits for a connection longer than the deadline, or than a pool wait."""
+    for headers, least, most in (({"Quartet_Deadline": "100"}, 0.1, 0.4), ({}, 0.5, 1.5)):
+        call, began = ring(app, "a", **headers), time.perf_counter()
+        try:
+            reply = await asyncio.wait_for(call.reply(), most)
+        except TimeoutError:
+            raise AssertionError("It waits for too long.") from None
+        assert time.perf_counter() - began >= least
+        assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+
+
+@asynccontextmanager
+async def exhausted(app: Quart) -> AsyncIterator[None]:
+    """Somebody has all connections."""
     async with AsyncExitStack() as stack, app.app_context():
         for _ in range(app.extensions["settings"].pool_max):
             await stack.enter_async_context(open_transaction())
-        for headers, least, most in (({"Quartet_Deadline": "100"}, 0.1, 0.4), ({}, 0.5, 1.5)):
-            began = time.perf_counter()
-            reply = await ring(app, "a", **headers).reply()
-            assert least <= time.perf_counter() - began < most
-            assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        yield
+
+
+async def test_nobody_waits_for_a_connection_longer_than_the_deadline(service: Service) -> None:
+    app, _ = service
+    async with exhausted(app):
+        await assert_refused_in_time(app)
         health = await Call(app, "GET", "/healthz", b"").reply()
         ready = await Call(app, "GET", "/readyz", b"").reply()
         assert (health.status, ready.status) == (200, 503)
     assert (await ring(app, "a").reply()).status == 201
+
+
+async def test_a_build_that_waits_without_bound_is_found_out(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _ = service
+    monkeypatch.setattr("shared.database._pool_wait", lambda: None)
+    with pytest.raises(AssertionError, match="too long"):
+        async with exhausted(app):
+            await assert_refused_in_time(app)
 
 
 @pytest.mark.parametrize("key", [None, "with a key"])
