@@ -50,7 +50,7 @@ async def measure(stack: Stack) -> dict[str, Held]:
         )
     finally:
         await db.close()
-    sessions = dict(rows)
+    sessions = {row[0]: int(row[1]) for row in rows}
     held = {}
     for name, child in stack.services.items():
         family = _family(child)
