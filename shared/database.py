@@ -1,8 +1,9 @@
 """The asyncpg pool of a service, and the transaction that its edge opens."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, LiteralString, Protocol
 
 import asyncpg
@@ -26,6 +27,10 @@ _UNREACHABLE = (
     asyncpg.InternalClientError,  # used in the moment between the server's farewell and its end
 )
 _RELAY = 1  # its session is not of the pool
+
+
+UNDO_SECONDS = 0.2  # that a caller waits while what failed is undone
+_undoing: set[asyncio.Task[Any]] = set()
 
 
 class Connection(Protocol):
@@ -160,12 +165,40 @@ def _answers(pool: Any, wait: float) -> Any:
 
 
 @asynccontextmanager
-async def _acquired(pool: Any, wait: float) -> AsyncIterator[Any]:
-    """A connection within `wait` seconds. Raises `Unavailable` when there is none, or it breaks."""
+async def _acquired(pool: Any, wait: float, *, begin: bool = False) -> AsyncIterator[Any]:
+    """A connection within `wait` seconds, in a transaction if it shall `begin` one.
+
+    Raises `Unavailable` when there is none, or it breaks.
+    """
     with _unavailable():
-        async with pool.acquire(timeout=wait) as db:
+        stack = AsyncExitStack()
+        db = await stack.enter_async_context(pool.acquire(timeout=wait))
+        try:
+            if begin:
+                await stack.enter_async_context(db.transaction())
             with _own_faults(db):
                 yield db
+        except BaseException as error:
+            await _undo(stack, error)
+            raise
+        await stack.aclose()
+
+
+async def _undo(stack: AsyncExitStack, error: BaseException) -> None:
+    """Roll back, and give the connection back. asyncpg waits for the server to say that it has
+    cancelled a statement; one that says nothing must not keep the caller past the deadline, so this
+    goes on without them.
+    """
+    undoing = asyncio.create_task(stack.__aexit__(type(error), error, error.__traceback__))
+    _undoing.add(undoing)
+    undoing.add_done_callback(_undone)
+    await asyncio.wait({undoing}, timeout=UNDO_SECONDS)
+
+
+def _undone(task: asyncio.Task[Any]) -> None:
+    _undoing.discard(task)
+    if not task.cancelled():
+        task.exception()  # the connection is closed, and the caller knows what was wrong before
 
 
 @contextmanager
@@ -215,17 +248,32 @@ async def transaction() -> AsyncIterator[Connection]:
     else:
         db = await enclosing.open()
         with _unavailable(), _own_faults(db):
-            async with db.transaction():
+            async with _part(db):
                 yield db
+
+
+@asynccontextmanager
+async def _part(db: Any) -> AsyncIterator[None]:
+    """A savepoint. What a server does not answer to, or nobody waits for, ends the whole, and there
+    is no use in asking for the end of a part.
+    """
+    savepoint = db.transaction()
+    await savepoint.start()
+    try:
+        yield
+    except (*_UNREACHABLE, asyncio.CancelledError):
+        raise
+    except BaseException:
+        await savepoint.rollback()
+        raise
+    await savepoint.commit()
 
 
 @asynccontextmanager
 async def open_transaction() -> AsyncIterator[Connection]:
     """A transaction that no other encloses. Raises `Unavailable`."""
-    async with (
-        _acquired(current_app.extensions["database"], _pool_wait()) as db,
-        db.transaction(),
-    ):
+    pool = current_app.extensions["database"]
+    async with _acquired(pool, _pool_wait(), begin=True) as db:
         yield db
 
 

@@ -22,7 +22,9 @@ from shared.snapshot import Snapshot
 from shared.telemetry import start_logging, start_telemetry, stop_telemetry
 
 S = TypeVar("S", bound=ServiceSettings)
-KEEP_ALIVE_SECONDS = 75.0  # clients of ours let go of an idle connection earlier, Granian at 30
+# Clients of ours let go of an idle connection earlier. Hypercorn holds one that its client has
+# closed for as long, so each second costs whoever closes many.
+KEEP_ALIVE_SECONDS = 10.0
 BACKLOG = 1024
 MOST_CONNECTIONS = 16_384  # Granian stops accepting there; left to itself, at as few as its backlog
 SERVER_SECONDS = 60.0  # for a PostgreSQL that starts when we do

@@ -22,7 +22,7 @@ from shared.service import DEADLINE
 
 PROBE_SECONDS = 0.5
 PROBE_PATIENCE = 1.0
-DELIVERY_SECONDS = 0.05
+DELIVERY_SECONDS = 0.3  # for the service to undo what it began, and its answer to get here
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 _NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _NOT_ADDED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from deploy.local.suite import ROOT, SERVICES
+from shared.server import KEEP_ALIVE_SECONDS
 from tests.faults.faults import KILLS, SERVERS, Fault, absences, restart_in_turn
 from tests.faults.ground import Ground, ground
-from tests.faults.processes import grown, measure
+from tests.faults.processes import measure
 from tests.faults.report import held, joined, page, table
 from tests.faults.run import Result, endure
 
@@ -28,13 +29,13 @@ async def main() -> int:
         async with ground(Path(folder, "one")) as one:
             before = one.held
             results, broken = await _break(one)
+            broken += await one.holds_more(within=2 * KEEP_ALIVE_SECONDS)
             after = await measure(one.stack)
         rolling = Fault("rolling restart", restart_in_turn, seamless=True)
         replicas = dict.fromkeys(SERVICES, 2)
         async with ground(Path(folder, "two"), replicas=replicas) as two:
             rolled = await _endure(two, rolling)
             broken += rolled.broken_promises(rolling)
-    broken += grown(before, after)
     tables = [table(joined(results)), table([rolled]), held(before, after)]
     text = page(tables, RATE, time.monotonic() - began)
     await asyncio.to_thread(_write, text)

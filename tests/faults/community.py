@@ -48,7 +48,7 @@ class Community:
     def __init__(self, session: aiohttp.ClientSession, doors: Doors, chance: random.Random) -> None:
         self.history = History()
         self._session, self._doors, self._chance = session, doors, chance
-        self._cast: list[Member] = []
+        self.cast: list[Member] = []
         self._members: list[Member] = []
         self._articles: list[Article] = []
         self._busy: set[tuple[str, str, str]] = set()
@@ -59,11 +59,11 @@ class Community:
         for _ in range(CAST):
             member = await self._register()
             assert member is not None, "the cast could not register"
-            self._cast.append(member)
+            self.cast.append(member)
             await _at_last(partial(self._publish, member))
             await _at_last(partial(self._want_mail, member))
-        for reader in self._cast[1:]:
-            await self._set_follow(reader, self._cast[0], on=True)
+        for reader in self.cast[1:]:
+            await self._set_follow(reader, self.cast[0], on=True)
 
     @asynccontextmanager
     async def writing(self, rate: float) -> AsyncIterator[None]:
@@ -80,7 +80,7 @@ class Community:
         """How many seconds it takes until somebody can register and follow an author, who can
         publish, and the follower is told. Raises `AssertionError` after `within`.
         """
-        began, author = time.monotonic(), self._cast[0]
+        began, author = time.monotonic(), self.cast[0]
         try:
             async with asyncio.timeout(within):
                 reader = await _at_last(lambda: self._follower_of(author))
@@ -140,7 +140,7 @@ class Community:
         return member
 
     async def _publish_something(self) -> None:
-        await self._publish(self._chance.choice(self._cast))
+        await self._publish(self._chance.choice(self.cast))
 
     async def _publish(self, author: Member) -> Article | None:
         title = f"Story {next(_numbers)} {self._chance.randbytes(4).hex()}"
@@ -157,7 +157,7 @@ class Community:
         return self._chance.sample(["dragons", "training", "cooking", "travel"], 2)
 
     async def _comment(self) -> None:
-        author, article = self._chance.choice(self._cast), self._chance.choice(self._articles)
+        author, article = self._chance.choice(self.cast), self._chance.choice(self._articles)
         text = f"Comment {next(_numbers)} {self._chance.randbytes(4).hex()}"
         write = Write("comment", author.username, mark=text, target=article.title)
         path = f"/api/articles/{article.slug}/comments"
@@ -166,8 +166,8 @@ class Community:
             write.reply_id = str(body["comment"]["id"])
 
     async def _follow(self) -> None:
-        follower, followee = self._chance.choice(self._members), self._chance.choice(self._cast)
-        if follower is not followee and followee is not self._cast[0]:
+        follower, followee = self._chance.choice(self._members), self._chance.choice(self.cast)
+        if follower is not followee and followee is not self.cast[0]:
             await self._set_follow(follower, followee, on=self._chance.random() < 0.7)
 
     async def _set_follow(self, follower: Member, followee: Member, *, on: bool) -> bool:
@@ -195,7 +195,7 @@ class Community:
         return write.outcome == Outcome.ACKNOWLEDGED
 
     async def _read(self) -> None:
-        reader, article = self._chance.choice(self._cast), self._chance.choice(self._articles)
+        reader, article = self._chance.choice(self.cast), self._chance.choice(self._articles)
         paths = ["feed", "?limit=5", article.slug, f"{article.slug}/comments"]
         choices = [f"/api/articles/{path}".replace("/?", "?") for path in paths]
         await self._send(

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +22,15 @@ from shared.testing import until
 from tests.faults.community import Community
 from tests.faults.doors import Doors
 from tests.faults.findings import Finding
-from tests.faults.processes import Held, measure
+from tests.faults.processes import Held, grown, measure
 from tests.faults.wire import Wire
 
 DRAIN = 1.0  # seconds
 WARM_RATE = 30.0  # requests a second
 WARM_SECONDS = 2.0
+PATIENCE = 4.0  # seconds that the gateway gives a request
 TOLD = {
+    "GATEWAY_TIMEOUT": str(PATIENCE),
     "QUARTET_DRAIN": str(DRAIN),
     "GATEWAY_KEEP_ALIVE": str(DRAIN / 2),
     # Hashes that cost little: it is not their cost that is looked at.
@@ -68,6 +70,20 @@ class Ground:
         except AssertionError:
             return False
         return True
+
+    async def holds_more(self, within: float) -> list[str]:
+        """Who holds more than before anything broke, in words; some things are let go of after a
+        while.
+        """
+        left: list[str] = []
+
+        async def is_let_go_of() -> bool:
+            left[:] = grown(self.held, await measure(self.stack))
+            return not left
+
+        with suppress(AssertionError):
+            await until(is_let_go_of, seconds=within)
+        return left
 
     @asynccontextmanager
     async def replaced(self, service: str, argv: tuple[str, ...]) -> AsyncIterator[None]:

@@ -2,9 +2,9 @@
 
 import pytest
 
+from shared.server import KEEP_ALIVE_SECONDS
 from tests.faults.faults import KILLS, SERVERS, Fault, absences, restart_halves
 from tests.faults.ground import Ground
-from tests.faults.processes import grown, measure
 from tests.faults.run import endure
 
 RATE = 25.0  # requests a second
@@ -25,4 +25,4 @@ async def test_a_rolling_restart_fails_no_request(doubled: Ground) -> None:
 
 
 async def test_nothing_is_held_that_was_not_before(broken: Ground) -> None:
-    assert list(grown(broken.held, await measure(broken.stack))) == []
+    assert await broken.holds_more(within=2 * KEEP_ALIVE_SECONDS) == []
