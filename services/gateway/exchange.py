@@ -33,7 +33,8 @@ class Exchange:
     """A request, its span and its facts. `end` must be called, once.
 
     `fields` are the header fields that the gateway goes by, `trace_fields` those that carry the
-    trace to a service; `gone` says that the client is, `started` that the reply has begun.
+    trace to a service; `gone` says that the client is, `started` that the reply has begun. `told`
+    are fields that the reply carries, whatever it is.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Exchange:
         "size",
         "started",
         "status",
+        "told",
         "trace_fields",
         "trace_id",
         "upstream_seconds",
@@ -67,6 +69,7 @@ class Exchange:
         self.gone = self.started = False
         self.status = self.size = 0
         self.upstream_seconds = 0.0
+        self.told: list[tuple[bytes, bytes]] = []
         self.request_id = request_id(self.fields)
         self._begin_span()
 
@@ -91,6 +94,7 @@ class Exchange:
     async def start(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
         """Begin the reply; what every reply carries is added."""
         self.status, self.started = status, True
+        fields += self.told
         fields.append((b"quartet-trace", self.trace_id.encode()))
         fields.append((b"x-request-id", self.request_id))
         fields.append(SERVER)
