@@ -10,7 +10,9 @@ from services.gateway.address import Clients
 from services.gateway.body import ClientGone
 from services.gateway.cors import Cors
 from services.gateway.exchange import CLIENT_GONE, SERVER, Exchange, Receive, Send, request_id
+from services.gateway.outgoing import Outgoing
 from services.gateway.proxy import Proxy
+from services.gateway.security import Security
 from services.gateway.settings import Settings
 from services.gateway.table import Table, allowed
 from services.gateway.upstreams import BrokenOff
@@ -37,11 +39,13 @@ class Front:
         self._table = table
         self._clients = Clients(settings)
         self._cors = Cors(settings.allowed_origins)
+        self._security = Security(settings)
         self._proxy = Proxy(app, settings, self._cors)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             scope = self._clients.found(scope)
+            send = Outgoing(scope, send, self._security)
             if scope["path"] in PAGES and scope["method"] != "OPTIONS":
                 await self._page(scope, receive, send)
             else:
