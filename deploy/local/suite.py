@@ -40,6 +40,7 @@ class Addresses:
     otlp: str
     smtp: str
     services: dict[str, str]
+    metrics: str  # the gateway's, which its public door does not show
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def environment(service: str, addresses: Addresses, secrets: Secrets) -> dict[st
         told |= _mail(addresses.smtp)
     if service == "gateway":
         peers = ((name, addresses.services[name]) for name in WITH_DATABASE)
+        told["GATEWAY_METRICS_PORT"] = urlsplit(addresses.metrics).netloc.rpartition(":")[2]
         told |= {f"GATEWAY_{name.upper()}_URL": url for name, url in peers}
     return told
 

@@ -19,6 +19,8 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     limits: Literal["on", "off"] = "on"
     trusted_proxies: tuple[str, ...] = ()
     client_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 9464
     connect_timeout: float = 1.0
     timeout: float = 10.0
     client_timeout: float = 30.0
