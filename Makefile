@@ -132,8 +132,8 @@ security: $(INSTALLED) ## Look for known weaknesses of the locked packages (OSV_
 
 .PHONY: upgrade
 upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows
-	@$(UV) pip compile --upgrade $(LOCK) --extra dev --extra users --extra notifications --extra local pyproject.toml -o requirements/dev.lock >/dev/null
-	@$(UV) pip compile $(LOCK) --extra users --extra notifications -c requirements/dev.lock pyproject.toml -o requirements/runtime.lock >/dev/null
+	@$(UV) pip compile --upgrade $(LOCK) --extra dev --extra gateway --extra users --extra notifications --extra local pyproject.toml -o requirements/dev.lock >/dev/null
+	@$(UV) pip compile $(LOCK) --extra gateway --extra users --extra notifications -c requirements/dev.lock pyproject.toml -o requirements/runtime.lock >/dev/null
 	@echo uv | $(UV) pip compile --upgrade --no-header $(LOCK) - -o requirements/uv.lock >/dev/null
 
 .PHONY: clean

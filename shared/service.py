@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 from shared import errors, idempotency, position
 from shared.applied import WAIT_SECONDS
 from shared.auth import identify
-from shared.context import begin_work, current_work, trace_id
+from shared.context import Work, begin_work, current_work, trace_id
 from shared.errors import AppError
 from shared.http import check_argument, check_target, declared, operation, reply
 from shared.openapi import document
@@ -170,7 +170,8 @@ class AccessLog:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], trace_header]}
+                added = [trace_header, *_timing(work)]
+                message = {**message, "headers": [*message["headers"], *added]}
             else:
                 size += len(message.get("body", b""))
             await send(message)
@@ -190,6 +191,15 @@ class AccessLog:
                     db_n=work.statements,
                     account=str(work.account) if work.account else None,
                 )
+
+
+def _timing(work: Work) -> list[tuple[bytes, bytes]]:
+    """What the SQL cost until now, for browsers to show (W3C Server Timing); milliseconds."""
+    if not work.statements:
+        return []
+    queries = "1 query" if work.statements == 1 else f"{work.statements} queries"
+    said = f'db;dur={work.database_seconds * 1000:.2f};desc="{queries}"'
+    return [(b"server-timing", said.encode())]
 
 
 @operation("Health", "The process lives", access="public", tag="Operations", returns={200: None})

@@ -158,6 +158,7 @@ class Stack:
             otlp=self.servers.otlp_endpoint,
             smtp=self.servers.smtp_url,
             services={name: f"http://127.0.0.1:{port}" for name, port in ports.items()},
+            metrics=f"http://127.0.0.1:{self.state.port('gateway metrics')}/metrics",
         )
         suite.save(self.state, addresses)
         return addresses

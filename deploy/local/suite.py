@@ -42,6 +42,7 @@ class Addresses:
     otlp: str
     smtp: str
     services: dict[str, str]
+    metrics: str  # the gateway's, which its public door does not show
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def environment(process: str, addresses: Addresses, secrets: Secrets) -> dict[st
         told["NOTIFICATIONS_PUBLIC_URL"] = addresses.services["gateway"]
         told |= _mail(addresses.smtp)
     if service == "gateway":
+        told["GATEWAY_METRICS_PORT"] = urlsplit(addresses.metrics).netloc.rpartition(":")[2]
         told |= {f"GATEWAY_{name.upper()}_URL": _urls(name, addresses) for name in WITH_DATABASE}
     return told
 

@@ -3,6 +3,8 @@
 from quart import Quart
 
 from services.gateway.front import Front
+from services.gateway.limits import use_limits
+from services.gateway.metrics import use_metrics
 from services.gateway.pages import use_pages
 from services.gateway.positions import use_positions
 from services.gateway.routes import ROUTES
@@ -17,9 +19,11 @@ def create_app(settings: Settings) -> Quart:
     """The app with its resources, which open when it starts to serve."""
     table = Table(ROUTES)
     app = create_service("gateway", settings)
+    use_metrics(app, settings)
     use_verifier(app, settings.jwks_url, essential=True)
     use_upstreams(app, settings)
     use_positions(app, settings.redis_url)
+    use_limits(app, settings)
     use_pages(app, table, settings)
     app.asgi_app = Front(app, table, settings)  # type: ignore[method-assign]  # Quart's hook for it
     return app

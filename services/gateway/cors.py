@@ -6,10 +6,14 @@ import re
 from collections.abc import Mapping
 
 Headers = list[tuple[bytes, bytes]]
-_EXPOSED = b"Quartet-Trace, Quartet-Position, X-Request-Id, Link, Location, Retry-After"
+_EXPOSED = (
+    b"Quartet-Trace, Quartet-Position, X-Request-Id, Link, Location, Retry-After, "
+    b"RateLimit, RateLimit-Policy, Server-Timing"
+)
 _USUAL = b"Authorization, Content-Type, Quartet-After, X-Request-Id, Traceparent, Tracestate"
 _MAX_AGE = b"7200"  # seconds; the longest that browsers keep to
 _NAMES = re.compile(rb"[A-Za-z0-9-]+(?:[ \t]*,[ \t]*[A-Za-z0-9-]+)*")
+_TIMING = b"timing-allow-origin"  # who may see where the time went (Resource Timing, 4.5.1)
 _EXPOSE = (b"access-control-expose-headers", _EXPOSED)
 
 
@@ -23,14 +27,14 @@ class Cors:
     def headers(self, fields: Mapping[bytes, bytes]) -> Headers:
         """What every reply says to the request's origin."""
         if self._any:
-            return [(b"access-control-allow-origin", b"*"), _EXPOSE]
+            return [(b"access-control-allow-origin", b"*"), (_TIMING, b"*"), _EXPOSE]
         if not self._origins:
             return []
         vary = (b"vary", b"Origin")
         origin = fields.get(b"origin")
         if origin not in self._origins:
             return [vary]
-        return [vary, (b"access-control-allow-origin", origin), _EXPOSE]
+        return [vary, (b"access-control-allow-origin", origin), (_TIMING, origin), _EXPOSE]
 
     def preflight(self, fields: Mapping[bytes, bytes], allow: str) -> Headers:
         """What else a reply to OPTIONS says, if it is a preflight."""

@@ -16,7 +16,12 @@ FRESH_SECONDS = 5.0
 _ASK_SECONDS = 2.0
 _POINTER = "#/components/"
 # What the gateway may answer for a service, besides what the service says of itself.
-_OURS = {"502": "Bad Gateway", "503": "Service Unavailable", "504": "Gateway Timeout"}
+_OURS = {
+    "429": "Too Many Requests",
+    "502": "Bad Gateway",
+    "503": "Service Unavailable",
+    "504": "Gateway Timeout",
+}
 
 
 class Part(msgspec.Struct, frozen=True):

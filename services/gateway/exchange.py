@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from uuid_utils import uuid7
 
 from services.gateway import headers
+from services.gateway.metrics import measure
 from services.gateway.table import Route
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -33,7 +34,8 @@ class Exchange:
     """A request, its span and its facts. `end` must be called, once.
 
     `fields` are the header fields that the gateway goes by, `trace_fields` those that carry the
-    trace to a service; `gone` says that the client is, `started` that the reply has begun.
+    trace to a service; `gone` says that the client is, `started` that the reply has begun. `told`
+    are fields that the reply carries, whatever it is.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Exchange:
         "size",
         "started",
         "status",
+        "told",
         "trace_fields",
         "trace_id",
         "upstream_seconds",
@@ -67,6 +70,7 @@ class Exchange:
         self.gone = self.started = False
         self.status = self.size = 0
         self.upstream_seconds = 0.0
+        self.told: list[tuple[bytes, bytes]] = []
         self.request_id = request_id(self.fields)
         self._begin_span()
 
@@ -91,10 +95,19 @@ class Exchange:
     async def start(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
         """Begin the reply; what every reply carries is added."""
         self.status, self.started = status, True
+        fields += self.told
+        fields.append((b"server-timing", self._timing()))
         fields.append((b"quartet-trace", self.trace_id.encode()))
         fields.append((b"x-request-id", self.request_id))
         fields.append(SERVER)
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
+
+    def _timing(self) -> bytes:
+        """What browsers show of where the time went, in milliseconds (W3C Server Timing)."""
+        upstream = self.upstream_seconds
+        ours = time.perf_counter() - self._begun - upstream
+        said = f"gateway;dur={ours * 1000:.2f}"
+        return (said + f", upstream;dur={upstream * 1000:.2f}" if upstream else said).encode()
 
     async def send(self, piece: bytes, *, more: bool = False) -> None:
         """Send a piece of the reply's body; waits for a client that is slow to take it."""
@@ -102,15 +115,19 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 
     def end(self) -> None:
-        """Close the span and write the line of the access log."""
+        """Close the span, count the request and write the line of the access log."""
+        seconds = time.perf_counter() - self._begun
+        route = self.route.path if self.route else None
+        method = self._known_method("_OTHER")
+        measure(method, self.scope["scheme"], route, self.status, seconds)
         _log.info(
             "request",
             method=self.method,
-            route=self.route.path if self.route else None,
+            route=route,
             upstream=self.route.upstream if self.route else None,
             status=self.status,
             bytes=self.size,
-            ms=round((time.perf_counter() - self._begun) * 1000, 2),
+            ms=round(seconds * 1000, 2),
             upstream_ms=round(self.upstream_seconds * 1000, 2),
             account=str(self.account) if self.account else None,
             request_id=self.request_id.decode(),

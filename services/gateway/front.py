@@ -6,10 +6,13 @@ import structlog
 from quart import Quart
 
 from services.gateway import headers, target
+from services.gateway.address import Clients
 from services.gateway.body import ClientGone
 from services.gateway.cors import Cors
 from services.gateway.exchange import CLIENT_GONE, SERVER, Exchange, Receive, Send, request_id
+from services.gateway.outgoing import Outgoing
 from services.gateway.proxy import Proxy
+from services.gateway.security import Security
 from services.gateway.settings import Settings
 from services.gateway.table import Table, allowed
 from services.gateway.upstreams import BrokenOff
@@ -34,11 +37,15 @@ class Front:
     def __init__(self, app: Quart, table: Table, settings: Settings) -> None:
         self._pages = app.asgi_app
         self._table = table
+        self._clients = Clients(settings)
         self._cors = Cors(settings.allowed_origins)
+        self._security = Security(settings)
         self._proxy = Proxy(app, settings, self._cors)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            scope = self._clients.found(scope)
+            send = Outgoing(scope, send, self._security)
             if scope["path"] in PAGES and scope["method"] != "OPTIONS":
                 await self._page(scope, receive, send)
             else:

@@ -3,28 +3,20 @@
 In this process's memory, and in Valkey so that other gateways know it as well.
 """
 
-import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
 from uuid import UUID
 
-import structlog
 from quart import Quart
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
 
+from services.gateway.valkey import Breaker, connected
 from shared.position import newest
 
 REMEMBERED_SECONDS = 30  # far longer than a projection lags
 MOST_CALLERS = 10_000
-_WAIT = 0.2
-_PAUSE = 1.0
 Positions = dict[str, int]
-_log = structlog.get_logger()
 
 
 class Memory:
@@ -56,13 +48,12 @@ class Seen:
     def __init__(self, valkey: Redis) -> None:
         self._valkey = valkey
         self._memory = Memory()
-        self._failing = False
-        self._try_at = 0.0
+        self._breaker = Breaker("positions stay in memory")
 
     async def of(self, account: UUID) -> Positions:
         """The newest positions that any gateway knows of a caller."""
         ours = self._memory.of(account)
-        theirs: list[tuple[bytes, float]] | None = await self._ask(
+        theirs: list[tuple[bytes, float]] | None = await self._breaker.ask(
             lambda: self._valkey.zrange(_key(account), 0, -1, withscores=True)
         )
         if not theirs:
@@ -80,39 +71,12 @@ class Seen:
                 both.expire(_key(account), REMEMBERED_SECONDS)
                 await both.execute()
 
-        await self._ask(write)
+        await self._breaker.ask(write)
 
     async def check(self) -> None:
         """Raises `ConnectionError` while Valkey does not answer."""
-        await self._ask(self._valkey.ping)
-        if self._failing:
-            raise ConnectionError("does not answer")
-
-    async def _ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
-        """What Valkey answers, or None where it doesn't. After a failure one request a second
-        tries, and the others go on without.
-        """
-        now = time.monotonic()
-        if self._failing:
-            if now < self._try_at:
-                return None
-            self._try_at = now + _PAUSE
-        try:
-            async with asyncio.timeout(_WAIT):
-                said = await question()
-        except (RedisError, OSError) as error:
-            self._try_at = time.monotonic() + _PAUSE
-            self._note(failing=True, reason=type(error).__name__)
-            return None
-        self._note(failing=False)
-        return said
-
-    def _note(self, *, failing: bool, reason: str = "") -> None:
-        if failing and not self._failing:
-            _log.warning("valkey does not answer; positions stay in memory", reason=reason)
-        elif self._failing and not failing:
-            _log.info("valkey answers again")
-        self._failing = failing
+        await self._breaker.ask(self._valkey.ping)
+        self._breaker.check()
 
 
 def _key(account: UUID) -> str:
@@ -124,15 +88,7 @@ def use_positions(app: Quart, redis_url: str) -> None:
 
     @app.while_serving
     async def positions() -> AsyncGenerator[None, None]:
-        pool = BlockingConnectionPool.from_url(
-            redis_url,
-            max_connections=32,
-            timeout=_WAIT,
-            socket_timeout=_WAIT,
-            socket_connect_timeout=_WAIT,
-            retry=Retry(NoBackoff(), 0),
-        )
-        async with Redis.from_pool(pool) as valkey:
+        async with connected(redis_url) as valkey:
             seen = Seen(valkey)
             app.extensions["seen"] = seen
             app.extensions["soft_checks"]["valkey"] = seen.check

@@ -40,7 +40,10 @@ class Proxy:
         """Serve one request. Raises `AppError` for what is refused, or fails before the reply
         begins; `ClientGone`; and `BrokenOff` for a reply that can't be completed.
         """
-        await self._identify(exchange, route)
+        try:
+            await self._identify(exchange, route)
+        finally:  # a wrong token counts as well
+            await self._resources["limits"].admit(exchange, route)
         fields = await self._fields(exchange)
         body = Body(exchange.receive, exchange.fields, limit=self._limit, patience=self._patience)
         sent = await self._open(body, exchange, fields)

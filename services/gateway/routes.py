@@ -5,8 +5,8 @@ from services.gateway.table import Route
 ROUTES = (
     # method, path, upstream, access
     Route("GET", "/.well-known/jwks.json", "users", "public"),
-    Route("POST", "/api/users", "users", "public"),
-    Route("POST", "/api/users/login", "users", "public"),
+    Route("POST", "/api/users", "users", "public", limit="registration"),
+    Route("POST", "/api/users/login", "users", "public", limit="login"),
     Route("GET", "/api/user", "users", "required"),
     Route("PUT", "/api/user", "users", "required"),
     Route("GET", "/api/profiles/{username}", "users", "optional"),

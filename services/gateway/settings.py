@@ -1,5 +1,7 @@
 """What the gateway can be told."""
 
+from typing import Literal
+
 from shared.settings import Server, ServiceSettings
 
 
@@ -16,6 +18,11 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
     redis_url: str = "redis://127.0.0.1:6379/0"
     cors_origins: tuple[str, ...] = ()
+    limits: Literal["on", "off"] = "on"
+    trusted_proxies: tuple[str, ...] = ()
+    client_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 9464
     connect_timeout: float = 1.0
     timeout: float = 10.0
     client_timeout: float = 30.0

@@ -10,13 +10,16 @@ from shared.http import Access
 
 Upstream: TypeAlias = Literal["users", "content", "notifications"]
 Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+# What a route costs, or invites to; `services.gateway.limits` says how much of it there is.
+Limit: TypeAlias = Literal["read", "write", "login", "registration"]
 _PATH = re.compile(r"(/([a-z0-9._-]+|\{[a-z_]+\}))+")
 
 
 class Route(msgspec.Struct, frozen=True):
     """One operation: who serves it and who may call it. `{…}` in the path takes one segment.
 
-    `timeout` (seconds) takes the place of the setting of that name.
+    `timeout` (seconds) takes the place of the setting of that name. `limit` is the class whose
+    quota a request counts against; without one, GET is a "read" and all else a "write".
     """
 
     method: Method
@@ -24,6 +27,7 @@ class Route(msgspec.Struct, frozen=True):
     upstream: Upstream
     access: Access
     timeout: float | None = None
+    limit: Limit | None = None
 
 
 class WrongTable(Exception):
@@ -89,6 +93,8 @@ def _fault(route: Route) -> str:
         return f"no such upstream: {route.upstream}"
     if route.access not in get_args(Access):
         return f"no such access: {route.access}"
+    if route.limit not in (None, *get_args(Limit)):
+        return f"no such limit: {route.limit}"
     if route.timeout is not None and route.timeout <= 0:
         return "the timeout must be positive"
     return ""

@@ -1,6 +1,7 @@
 """The pool is bounded, a transaction is whole, and an outage is told from a fault of ours."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -220,6 +221,14 @@ async def test_statements_and_their_time_are_counted(app: Quart) -> None:
         await db.executemany("INSERT INTO heard (name) VALUES ($1)", [("a",), ("b",)])
     assert work.statements == 5
     assert work.database_seconds > 0.02
+
+
+async def test_a_reply_tells_what_its_sql_cost(app: Quart) -> None:
+    response = await app.test_client().post("/api/write")
+    said = re.fullmatch(r'db;dur=([\d.]+);desc="3 queries"', response.headers["Server-Timing"])
+    assert said is not None
+    assert 0 < float(said[1]) < 1000
+    assert "Server-Timing" not in (await app.test_client().get("/healthz")).headers
 
 
 async def test_the_row_that_an_error_quotes_is_kept_out_of_it(app: Quart) -> None:

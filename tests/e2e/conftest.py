@@ -8,10 +8,11 @@ import pytest
 from deploy.local.stack import Stack
 from tests.e2e.client import Client
 
-# Hashes that cost little: these tests register thousands. Spans travel at once.
+# Hashes that cost little, and no limits: these tests register thousands. Spans travel at once.
 CHEAP = {
     "USERS_HASH_MEMORY_KIB": "1024",
     "USERS_HASH_TIME_COST": "1",
+    "QUARTET_LIMITS": "off",
     "OTEL_BSP_SCHEDULE_DELAY": "200",
 }
 
