@@ -76,6 +76,8 @@ def program(service: str, told: Mapping[str, str], argv: tuple[str, ...]) -> Pro
     # Logins of others are none of theirs; who needs one is told.
     for name in ("QUARTET_POSTGRES_URL", "QUARTET_SMTP_URL"):
         ours.pop(name, None)
+    # Whoever tries things on a laptop may knock as often as they like, unless they say otherwise.
+    ours.setdefault("QUARTET_LIMITS", "off")
     # Peers and collector are here, not behind the proxy that the machine may have.
     for name in ("NO_PROXY", "no_proxy"):
         ours[name] = ",".join(filter(None, [ours.get(name), "127.0.0.1", "localhost"]))
@@ -107,7 +109,9 @@ def environment(process: str, addresses: Addresses, secrets: Secrets) -> dict[st
         told["NOTIFICATIONS_PUBLIC_URL"] = addresses.services["gateway"]
         told |= _mail(addresses.smtp)
     if service == "gateway":
-        told["GATEWAY_METRICS_PORT"] = urlsplit(addresses.metrics).netloc.rpartition(":")[2]
+        shown = process == service  # one more gateway on this machine shows none
+        port = urlsplit(addresses.metrics).port if shown else 0
+        told["GATEWAY_METRICS_PORT"] = str(port)
         told |= {f"GATEWAY_{name.upper()}_URL": _urls(name, addresses) for name in WITH_DATABASE}
     return told
 
