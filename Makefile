@@ -87,6 +87,10 @@ gateway users content notifications: $(INSTALLED) ## Run the tests of that servi
 rules: $(INSTALLED) ## Test the rules across the repository
 	@$(PY) -m pytest tests/rules
 
+.PHONY: faults
+faults: $(INSTALLED) ## Break everything again and again, for 12 minutes; writes docs/results/faults.md
+	@$(PY) -m tests.faults
+
 .PHONY: k8s-check
 k8s-check: $(INSTALLED) ## Render and validate deploy/k8s, and what builds the images
 	@$(PY) -m pytest tests/rules/test_deploy.py tests/rules/test_images.py
