@@ -1,4 +1,4 @@
-"""`python -m services.content [serve|migrate]`."""
+"""`python -m services.content [serve|migrate|snapshot|replay|jobs|dead-letters|…]`."""
 
 import sys
 

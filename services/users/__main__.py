@@ -1,4 +1,4 @@
-"""`python -m services.users [serve|migrate]`."""
+"""`python -m services.users [serve|migrate|snapshot|replay|jobs|dead-letters|…]`."""
 
 import sys
 
