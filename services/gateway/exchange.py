@@ -33,7 +33,8 @@ class Exchange:
     """A request, its span and its facts. `end` must be called, once.
 
     `fields` are the header fields that the gateway goes by, `trace_fields` those that carry the
-    trace to a service; `gone` says that the client is, `started` that the reply has begun.
+    trace to a service; `cache` is what the cache did (RFC 9211), `gone` says that the client is,
+    `started` that the reply has begun.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class Exchange:
         "_span",
         "_token",
         "account",
+        "cache",
         "fields",
         "gone",
         "method",
@@ -65,6 +67,7 @@ class Exchange:
         self.route: Route | None = None
         self.account: UUID | None = None
         self.gone = self.started = False
+        self.cache = ""
         self.status = self.size = 0
         self.upstream_seconds = 0.0
         self.request_id = request_id(self.fields)
@@ -91,6 +94,8 @@ class Exchange:
     async def start(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
         """Begin the reply; what every reply carries is added."""
         self.status, self.started = status, True
+        if self.cache:
+            fields.append((b"cache-status", b"quartet; " + self.cache.encode()))
         fields.append((b"quartet-trace", self.trace_id.encode()))
         fields.append((b"x-request-id", self.request_id))
         fields.append(SERVER)
@@ -111,6 +116,7 @@ class Exchange:
             status=self.status,
             bytes=self.size,
             ms=round((time.perf_counter() - self._begun) * 1000, 2),
+            cache=self.cache or None,
             upstream_ms=round(self.upstream_seconds * 1000, 2),
             account=str(self.account) if self.account else None,
             request_id=self.request_id.decode(),
