@@ -4,7 +4,7 @@ from services.gateway.table import Cache, Route
 
 # Events end what is kept as soon as it is out of date; the times are for what they might not.
 _TAGGED = Cache(seconds=600, swr=60, sie=86_400)
-_KEYS = Cache(seconds=60, members=True)
+_KEYS = Cache(seconds=60, swr=1, sie=3_600, members=True)
 
 ROUTES = (
     # method, path, upstream, access
