@@ -73,12 +73,15 @@ class ReplyCache:
         self, key: bytes, entry: Entry | None, exchange: Exchange, route: Route, policy: Cache
     ) -> str:
         usable = entry is not None and time.time() < entry.fresh_until + policy.sie
+        begun = time.perf_counter()
         try:
             outcome = await self._fills.outcome(key, exchange, route, policy)
         except AppError as error:
             if entry is None or not usable or error.status < 500 or not self._kept(key, entry):
                 raise
             return await self._send(exchange, entry, "fwd=stale; detail=error")
+        finally:
+            exchange.upstream_seconds = time.perf_counter() - begun
         if outcome is None:
             return ""
         if outcome.status >= 500 and entry is not None and usable and self._kept(key, entry):

@@ -13,6 +13,7 @@ from services.gateway.purges import Demand
 from shared.bus import RETRY_SECONDS, Bus
 
 SUBJECTS = ("users.>", "content.>")
+SETTLE_SECONDS = 2.0
 _UNLIMITED = -1  # nats-py drops what is over a limit; a purge must not be lost
 _log = structlog.get_logger()
 
@@ -59,6 +60,9 @@ class Watch:
                 pending_bytes_limit=_UNLIMITED,
             )
         await client.flush()  # when this returns, the server knows of the subscriptions
+        # What was published just before, a projection may still have to apply: of that we would
+        # not know, and what shows the projection would be kept too soon.
+        await asyncio.sleep(SETTLE_SECONDS)
         self._listener.begin()
         await asyncio.Event().wait()
 
