@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.content.tests.members import Join, Member
-from shared import tags
+from shared import tags as about
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 SUMMARY = {
@@ -300,8 +300,8 @@ async def test_replies_name_what_they_are_about(author: Member, reader: Member) 
     await reader.send("POST", f"/articles/{slug}/comments", {"comment": {"body": "Well said."}})
     changed = await author.send("PUT", f"/articles/{slug}", {"article": {"title": f"{slug} now"}})
     new = changed.body["article"]["slug"]
-    by_author, by_reader = tags.author(author.username), tags.author(reader.username)
-    shown = {tags.article(new), by_author}
+    by_author, by_reader = about.author(author.username), about.author(reader.username)
+    shown = {about.article(new), by_author}
 
     async def said(path: str) -> set[str]:
         return set((await reader.send("GET", path)).headers["Quartet-Tags"].split(", "))
@@ -309,7 +309,7 @@ async def test_replies_name_what_they_are_about(author: Member, reader: Member) 
     for known in (slug, new):
         assert await said(f"/articles/{known}") == shown
         assert await said(f"/articles/{known}/comments") == {
-            *(tags.article(new), tags.comments(new), by_reader)
+            *(about.article(new), about.comments(new), by_reader)
         }
     assert await said(f"/articles?author={author.username}") == shown | {"list"}
     assert await said("/articles?tag=Big%20Cats") >= shown | {"list", "tag:Big%20Cats"}
