@@ -13,9 +13,10 @@ class Work(msgspec.Struct):
     """Facts gathered while one request or event is worked on.
 
     `statements` and `database_seconds` cost the SQL; `position` is the newest outbox position
-    that this work wrote; `account` is the caller's id; `job` is the job that runs;
-    `deadline` is when the answer comes too late, by the event loop's clock; `enclosing` opens the
-    transaction that all others of this work are parts of.
+    that this work wrote; `applied` are the events of others that it waited for and has seen;
+    `account` is the caller's id; `job` is the job that runs; `deadline` is when the answer comes
+    too late, by the event loop's clock; `enclosing` opens the transaction that all others of this
+    work are parts of.
     """
 
     route: str = ""
@@ -23,6 +24,7 @@ class Work(msgspec.Struct):
     statements: int = 0
     database_seconds: float = 0.0
     position: int | None = None
+    applied: dict[str, int] = {}
     job: UUID | None = None
     deadline: float | None = None
     enclosing: Any = None

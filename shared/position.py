@@ -1,10 +1,12 @@
 """Positions in services' outboxes, as `Quartet-Position` and `Quartet-After` carry them.
 
-Both are RFC 8941 dictionaries of integers: `users=1234, content=56`.
+`Quartet-Applied` tells the gateway which of the latter the reply has seen. All are RFC 8941
+dictionaries of integers: `users=1234, content=56`.
 """
 
 POSITION = "Quartet-Position"
 AFTER = "Quartet-After"
+APPLIED = "Quartet-Applied"
 _MOST = 8
 
 

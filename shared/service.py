@@ -112,19 +112,23 @@ async def _catch_up() -> None:
     if not header or applied is None:
         return
     seconds = WAIT_SECONDS if request.method in ("GET", "HEAD") else PATIENCE_SECONDS
-    await asyncio.gather(
-        *(
-            applied.wait_for(source, number, seconds)
-            for source, number in position.parse(header).items()
-            if source in current_app.extensions["publishers"]
-        )
+    publishers, wanted = current_app.extensions["publishers"], position.parse(header)
+    wanted = {source: number for source, number in wanted.items() if source in publishers}
+    seen = await asyncio.gather(
+        *(applied.wait_for(source, number, seconds) for source, number in wanted.items())
     )
+    work = current_work()
+    if work is not None:
+        held = zip(wanted.items(), seen, strict=True)
+        work.applied = dict(one for one, is_there in held if is_there)
 
 
 async def _position(response: Response) -> Response:
     work = current_work()
     if work is not None and work.position is not None and response.status_code < 400:
         response.headers[position.POSITION] = f"{current_app.name}={work.position}"
+    if work is not None and work.applied:
+        response.headers[position.APPLIED] = position.write(work.applied)
     return response
 
 

@@ -110,7 +110,7 @@ async def create(
     )
     if not await insert_article(db, article, draft.description, draft.body):
         raise AuthorUnknown
-    await _tell(db, ArticlePublished, article, now)
+    await publish(db, _published(article), now)
     await write_tags(db, article, article.tag_list)
     await count_published(db, article)
     await count_total(db, article, 1)
@@ -140,7 +140,7 @@ async def update(
         tag_list=article.tag_list if changes.tag_list is UNSET else _distinct(changes.tag_list),
     )
     await update_article(db, changed, _given(changes.description), _given(changes.body), now)
-    await _tell(db, ArticleUpdated, changed, now)
+    await publish(db, _updated(changed, article), now)
     if changed.tag_list != article.tag_list:
         await write_tags(db, changed, changed.tag_list)
     return await read(db, changed.slug, caller)
@@ -220,20 +220,25 @@ async def _following(
     return await _claim(db, article.id, changes.title, ending)
 
 
-async def _tell(
-    db: Connection,
-    fact: type[ArticlePublished] | type[ArticleUpdated],
-    article: Article,
-    now: datetime,
-) -> None:
-    event = fact(
+def _published(article: Article) -> ArticlePublished:
+    return ArticlePublished(
         article_id=article.id,
         author_id=article.author_id,
         slug=article.slug,
         title=article.title,
         tags=article.tag_list,
     )
-    await publish(db, event, now)
+
+
+def _updated(article: Article, before: Article) -> ArticleUpdated:
+    return ArticleUpdated(
+        article_id=article.id,
+        author_id=article.author_id,
+        slug=article.slug,
+        title=article.title,
+        tags=article.tag_list,
+        former_slug=before.slug if before.slug != article.slug else None,
+    )
 
 
 async def _tell_favorite(

@@ -33,12 +33,13 @@ class NotYourComment(Forbidden):
 
 async def list_comments(
     db: Connection, slug: str, viewer: UUID | None, page: schema.CommentsPage
-) -> schema.MultipleComments:
-    """The article's comments, newest first. Raises `ArticleNotFound`."""
+) -> tuple[str, schema.MultipleComments]:
+    """The article's slug, and its comments, newest first. Raises `ArticleNotFound`."""
     found = await find_comments(db, slug, viewer, page.before, page.limit)
     if found is None:
         raise ArticleNotFound
-    return schema.MultipleComments(comments=found)
+    current, listed = found
+    return current, schema.MultipleComments(comments=listed)
 
 
 async def create(

@@ -7,12 +7,13 @@ from uuid import UUID
 from quart import Blueprint, Response
 from uuid_utils.compat import uuid7
 
-from services.content import articles, comments, schema
+from services.content import about, articles, comments, schema
 from services.content.queries.counters import select_tags
 from services.content.queries.listing import select_feed
 from shared.auth import caller, viewer
 from shared.database import connection, transaction
 from shared.http import body, operation, query, reply
+from shared.tags import LISTS, tagged
 
 MOST_TAGS = 1_000
 routes = Blueprint("content", __name__)
@@ -30,7 +31,8 @@ routes = Blueprint("content", __name__)
 async def list_articles() -> Response:
     wanted = query(schema.Filter)
     async with connection() as db:
-        return reply(await articles.list_articles(db, _viewer(), wanted))
+        found = await articles.list_articles(db, _viewer(), wanted)
+    return tagged(reply(found), about.page(found, wanted))
 
 
 @routes.get("/api/articles/feed")
@@ -59,7 +61,7 @@ async def feed() -> Response:
 async def read_article(slug: str) -> Response:
     async with connection() as db:
         article = await articles.read(db, slug, _viewer())
-    return reply(schema.SingleArticle(article=article))
+    return tagged(reply(schema.SingleArticle(article=article)), about.article(article))
 
 
 @routes.post("/api/articles")
@@ -152,7 +154,8 @@ async def unfavorite(slug: str) -> Response:
 async def list_comments(slug: str) -> Response:
     page = query(schema.CommentsPage)
     async with connection() as db:
-        return reply(await comments.list_comments(db, slug, _viewer(), page))
+        current, found = await comments.list_comments(db, slug, _viewer(), page)
+    return tagged(reply(found), about.comments(current, found))
 
 
 @routes.post("/api/articles/<slug>/comments")
@@ -195,7 +198,8 @@ async def delete_comment(slug: str, id: int) -> Response:
 )
 async def list_tags() -> Response:
     async with connection() as db:
-        return reply(schema.Tags(tags=await select_tags(db, MOST_TAGS)))
+        found = schema.Tags(tags=await select_tags(db, MOST_TAGS))
+    return tagged(reply(found), [LISTS])
 
 
 def _viewer() -> UUID | None:

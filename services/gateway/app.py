@@ -2,6 +2,8 @@
 
 from quart import Quart
 
+from services.gateway.cache import use_cache
+from services.gateway.cors import Cors
 from services.gateway.front import Front
 from services.gateway.limits import use_limits
 from services.gateway.metrics import use_metrics
@@ -24,6 +26,7 @@ def create_app(settings: Settings) -> Quart:
     use_upstreams(app, settings)
     use_positions(app, settings.redis_url)
     use_limits(app, settings)
+    use_cache(app, settings, Cors(settings.allowed_origins))
     use_pages(app, table, settings)
     app.asgi_app = Front(app, table, settings)  # type: ignore[method-assign]  # Quart's hook for it
     return app

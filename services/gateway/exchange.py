@@ -34,8 +34,8 @@ class Exchange:
     """A request, its span and its facts. `end` must be called, once.
 
     `fields` are the header fields that the gateway goes by, `trace_fields` those that carry the
-    trace to a service; `gone` says that the client is, `started` that the reply has begun. `told`
-    are fields that the reply carries, whatever it is.
+    trace to a service; `cache` is what the cache did (RFC 9211), `gone` says that the client is,
+    `started` that the reply has begun. `told` are fields that the reply carries, whatever it is.
     """
 
     __slots__ = (
@@ -44,6 +44,7 @@ class Exchange:
         "_span",
         "_token",
         "account",
+        "cache",
         "fields",
         "gone",
         "method",
@@ -68,6 +69,7 @@ class Exchange:
         self.route: Route | None = None
         self.account: UUID | None = None
         self.gone = self.started = False
+        self.cache = ""
         self.status = self.size = 0
         self.upstream_seconds = 0.0
         self.told: list[tuple[bytes, bytes]] = []
@@ -97,6 +99,8 @@ class Exchange:
         self.status, self.started = status, True
         fields += self.told
         fields.append((b"server-timing", self._timing()))
+        if self.cache:
+            fields.append((b"cache-status", b"quartet; " + self.cache.encode()))
         fields.append((b"quartet-trace", self.trace_id.encode()))
         fields.append((b"x-request-id", self.request_id))
         fields.append(SERVER)
@@ -128,6 +132,7 @@ class Exchange:
             status=self.status,
             bytes=self.size,
             ms=round(seconds * 1000, 2),
+            cache=self.cache or None,
             upstream_ms=round(self.upstream_seconds * 1000, 2),
             account=str(self.account) if self.account else None,
             request_id=self.request_id.decode(),

@@ -41,6 +41,7 @@ class Front:
         self._cors = Cors(settings.allowed_origins)
         self._security = Security(settings)
         self._proxy = Proxy(app, settings, self._cors)
+        self._resources = app.extensions
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -90,7 +91,8 @@ class Front:
         if route is None:
             raise NotThisMethod(allowed(routes))
         exchange.routed(route)
-        await self._proxy.forward(exchange, route)
+        if not await self._resources["cache"].answer(exchange, route):
+            await self._proxy.forward(exchange, route)
 
     async def _options(self, exchange: Exchange, allow: str) -> None:
         fields = [(b"allow", allow.encode()), *self._cors.headers(exchange.fields)]

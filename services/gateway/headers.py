@@ -51,6 +51,7 @@ _READ = frozenset(
         b"content-length",
         b"expect",
         b"host",
+        b"if-none-match",
         b"origin",
         b"quartet-after",
         b"traceparent",

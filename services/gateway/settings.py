@@ -17,6 +17,8 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     notifications_url: tuple[str, ...] = ("http://127.0.0.1:8003",)
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
     redis_url: str = "redis://127.0.0.1:6379/0"
+    nats_url: str = "nats://127.0.0.1:4222"
+    cache_bytes: int = 67_108_864
     cors_origins: tuple[str, ...] = ()
     limits: Literal["on", "off"] = "on"
     trusted_proxies: tuple[str, ...] = ()

@@ -15,11 +15,24 @@ Limit: TypeAlias = Literal["read", "write", "login", "registration"]
 _PATH = re.compile(r"(/([a-z0-9._-]+|\{[a-z_]+\}))+")
 
 
+class Cache(msgspec.Struct, frozen=True, kw_only=True):
+    """How long replies are kept, in seconds: `seconds` fresh; then served once more while a new one
+    is fetched, for `swr`; and while the service fails, for `sie` (RFC 5861). `members`: replies are
+    the same for callers with a token.
+    """
+
+    seconds: float
+    swr: float = 0.0
+    sie: float = 0.0
+    members: bool = False
+
+
 class Route(msgspec.Struct, frozen=True):
     """One operation: who serves it and who may call it. `{…}` in the path takes one segment.
 
     `timeout` (seconds) takes the place of the setting of that name. `limit` is the class whose
-    quota a request counts against; without one, GET is a "read" and all else a "write".
+    quota a request counts against; without one, GET is a "read" and all else a "write". Replies
+    are kept as `cache` says; without it they are not.
     """
 
     method: Method
@@ -28,6 +41,7 @@ class Route(msgspec.Struct, frozen=True):
     access: Access
     timeout: float | None = None
     limit: Limit | None = None
+    cache: Cache | None = None
 
 
 class WrongTable(Exception):
@@ -97,6 +111,19 @@ def _fault(route: Route) -> str:
         return f"no such limit: {route.limit}"
     if route.timeout is not None and route.timeout <= 0:
         return "the timeout must be positive"
+    return _cache_fault(route)
+
+
+def _cache_fault(route: Route) -> str:
+    cache = route.cache
+    if cache is None:
+        return ""
+    if route.method != "GET" or route.access == "required":
+        return "only replies to GET that need no token can be kept"
+    if cache.seconds <= 0 or cache.swr < 0 or cache.sie < 0:
+        return "the times of the cache must be positive"
+    if cache.members and route.access != "public":
+        return "what depends on the caller can't be kept for members"
     return ""
 
 

@@ -73,7 +73,8 @@ async def update(
         return after
     await update_account(db, after, now)
     if fact(after) != fact(before):
-        await publish(db, fact(after), now)
+        renamed = before.username if after.username != before.username else None
+        await publish(db, structs.replace(fact(after), former_username=renamed), now)
     return after
 
 

@@ -9,10 +9,12 @@ from services.users import accounts, model, names, schema
 from services.users.passwords import passwords
 from services.users.queries import find_account, find_account_by_email, update_password_hash
 from services.users.tokens import tokens
+from shared import tags
 from shared.auth import caller, invalid_token, viewer
 from shared.database import connection, transaction
 from shared.errors import Problem
 from shared.http import body, operation, reply
+from shared.tags import tagged
 
 AUTHENTICATION = "User and Authentication"
 PROFILE = "Profile"
@@ -184,4 +186,4 @@ def _profile(found: model.Profile) -> Response:
     seen = schema.Profile(
         username=found.username, bio=found.bio, image=found.image, following=found.following
     )
-    return reply(schema.ProfileResponse(profile=seen))
+    return tagged(reply(schema.ProfileResponse(profile=seen)), [tags.author(found.username)])

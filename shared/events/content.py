@@ -23,7 +23,9 @@ class ArticlePublished(Event, frozen=True, kw_only=True):
 
 
 class ArticleUpdated(Event, frozen=True, kw_only=True):
-    """An article changed; all values are new."""
+    """An article changed; all values are new, but the former slug, which is there when another
+    has taken its place.
+    """
 
     SUBJECT: ClassVar[str] = "content.article_updated.v1"
 
@@ -32,6 +34,7 @@ class ArticleUpdated(Event, frozen=True, kw_only=True):
     slug: str
     title: str
     tags: list[str]
+    former_slug: str | None = None
 
     @property
     def aggregate(self) -> str:

@@ -23,7 +23,9 @@ class UserRegistered(Event, frozen=True, kw_only=True):
 
 
 class ProfileUpdated(Event, frozen=True, kw_only=True):
-    """Somebody changed what others see of them, or where mail reaches them; all values are new."""
+    """Somebody changed what others see of them, or where mail reaches them; all values are new, but
+    the former name, which is there when another has taken its place.
+    """
 
     SUBJECT: ClassVar[str] = "users.profile_updated.v1"
 
@@ -32,6 +34,7 @@ class ProfileUpdated(Event, frozen=True, kw_only=True):
     email: str
     bio: str
     image: str
+    former_username: str | None = None
 
     @property
     def aggregate(self) -> str:

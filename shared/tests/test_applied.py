@@ -111,3 +111,15 @@ async def test_only_the_newest_are_remembered_in_memory(beta_settings: DataSetti
     async with serving(app), app.app_context():
         assert await applied.wait_for("alpha", 10_049, 0.05)
         assert not await applied.wait_for("alpha", 1, 0.05)
+
+
+async def test_a_reply_names_the_events_that_it_has_seen_and_no_others(
+    alpha: Quart, beta_settings: DataSettings
+) -> None:
+    async with serving(create_beta(beta_settings)) as client:
+        position = await ring(alpha, "seen")
+        response = await client.get("/api/heard", headers={"Quartet-After": f"alpha={position}"})
+        assert response.headers["Quartet-Applied"] == f"alpha={position}"
+        for header in ("alpha=999999", "gamma=1", ""):
+            response = await client.get("/api/heard", headers={"Quartet-After": header})
+            assert "Quartet-Applied" not in response.headers

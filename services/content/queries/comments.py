@@ -15,13 +15,13 @@ from shared.http import timestamp
 
 async def find_comments(
     db: Connection, slug: str, viewer: UUID | None, before: int | None, limit: int
-) -> list[schema.Comment] | None:
-    """An article's comments, newest first, older than the comment `before`; None if there is no
-    such article.
+) -> tuple[str, list[schema.Comment]] | None:
+    """An article's slug, and its comments, newest first, older than the comment `before`; None if
+    there is no such article.
     """
     rows = await db.fetch(
-        """SELECT comments.id, comments.body, comments.created_at, comments.updated_at,
-                  username, bio, image,
+        """SELECT articles.slug, comments.id, comments.body, comments.created_at,
+                  comments.updated_at, username, bio, image,
                   EXISTS (SELECT FROM follows
                            WHERE follower_id = $2 AND followee_id = authors.id AND following
                           OFFSET 0) AS following
@@ -43,7 +43,7 @@ async def find_comments(
     )
     if not rows:
         return None
-    return [_comment(row) for row in rows if row["id"] is not None]
+    return rows[0]["slug"], [_comment(row) for row in rows if row["id"] is not None]
 
 
 async def insert_comment(

@@ -142,7 +142,7 @@ async def test_every_change_is_told_in_its_order(
     liked = about | {"account_id": reader.id, "slug": new}
     assert await published(db, author.id) == [
         events.ArticlePublished(**about, slug=slug, title=slug, tags=["a"]),
-        events.ArticleUpdated(**about, slug=new, title=f"{slug} 2", tags=["a"]),
+        events.ArticleUpdated(**about, slug=new, title=f"{slug} 2", tags=["a"], former_slug=slug),
         events.ArticleFavorited(**liked),
         events.ArticleUnfavorited(**liked),
         events.ArticleDeleted(**about, slug=new),

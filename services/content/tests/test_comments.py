@@ -36,9 +36,9 @@ async def test_a_comment_is_told_and_its_end_too(
 ) -> None:
     comment = await comments.create(db, slug, "Hm.", reader.id, NOW)
     assert (comment.created_at, comment.updated_at) == ("2026-01-02T00:00:00.000Z",) * 2
-    assert (await comments.list_comments(db, slug, None, ALL)).comments == [comment]
+    assert (await comments.list_comments(db, slug, None, ALL))[1].comments == [comment]
     await comments.delete(db, slug, comment.id, reader.id, NOW)
-    assert (await comments.list_comments(db, slug, None, ALL)).comments == []
+    assert (await comments.list_comments(db, slug, None, ALL))[1].comments == []
     article_id = await db.fetchval("SELECT id FROM articles WHERE slug = $1", slug)
     created, deleted = await told(db, article_id)
     facts = {

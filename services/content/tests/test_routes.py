@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from services.content.tests.members import Join, Member
+from shared import tags as about
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 SUMMARY = {
@@ -292,3 +293,26 @@ async def test_somebody_elses_article_is_403(author: Member, reader: Member, met
     reply = await reader.send(method, path, {"article": {"title": "Mine"}})
     assert (reply.status, reply.body["errors"]["article"]) == (403, ["forbidden"])
     assert await author.get(path) == {"article": article}
+
+
+async def test_replies_name_what_they_are_about(author: Member, reader: Member) -> None:
+    slug = (await author.publish(tagList=["Big Cats"]))["slug"]
+    await reader.send("POST", f"/articles/{slug}/comments", {"comment": {"body": "Well said."}})
+    changed = await author.send("PUT", f"/articles/{slug}", {"article": {"title": f"{slug} now"}})
+    new = changed.body["article"]["slug"]
+    by_author, by_reader = about.author(author.username), about.author(reader.username)
+    shown = {about.article(new), by_author}
+
+    async def said(path: str) -> set[str]:
+        return set((await reader.send("GET", path)).headers["Quartet-Tags"].split(", "))
+
+    for known in (slug, new):
+        assert await said(f"/articles/{known}") == shown
+        assert await said(f"/articles/{known}/comments") == {
+            *(about.article(new), about.comments(new), by_reader)
+        }
+    assert await said(f"/articles?author={author.username}") == shown | {"list"}
+    assert await said("/articles?tag=Big%20Cats") >= shown | {"list", "tag:Big%20Cats"}
+    liked = await said(f"/articles?favorited={reader.username}")
+    assert liked == {"list", "favorites", by_reader}
+    assert await said("/tags") == {"list"}

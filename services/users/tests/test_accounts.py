@@ -92,6 +92,12 @@ async def test_a_change_is_told_with_all_its_values(db: Connection, ada: Account
     ]
 
 
+async def test_a_changed_name_is_told_with_the_former_one(db: Connection, ada: Account) -> None:
+    after = await accounts.update(db, ada.id, UpdateUser(username="Augusta"), None, LATER)
+    renamed = msgspec.structs.replace(accounts.fact(after), former_username="Ada")
+    assert await told(db) == [registered(ada), renamed]
+
+
 async def test_a_changed_password_is_nobodys_business(db: Connection, ada: Account) -> None:
     wanted = UpdateUser(password="wrong horse")
     after = await accounts.update(db, ada.id, wanted, "$new$", LATER)

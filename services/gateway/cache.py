@@ -1,0 +1,161 @@
+"""The cache of replies (RFC 9111): kept by tags, which events purge, here and in Valkey."""
+
+import time
+from collections.abc import AsyncGenerator
+
+from opentelemetry import metrics
+from quart import Quart
+
+from services.gateway.cors import Cors
+from services.gateway.depot import Depot, connect
+from services.gateway.exchange import Exchange
+from services.gateway.fills import Fills, Outcome
+from services.gateway.kept import Entry, Shelf, unchanged_for
+from services.gateway.purges import EVERYTHING, Demand, Purges
+from services.gateway.settings import Settings
+from services.gateway.table import Cache, Route
+from services.gateway.watch import Watch
+from shared import position
+from shared.background import background
+from shared.bus import Bus
+from shared.errors import AppError
+
+_requests = metrics.get_meter(__name__).create_counter(
+    "quartet.gateway.cache", "{request}", "Requests that the cache could answer, by what it did"
+)
+
+
+class ReplyCache:
+    """What replies are kept, and answering with them."""
+
+    def __init__(self, shelf: Shelf, purges: Purges, fills: Fills, cors: Cors) -> None:
+        self._shelf, self._purges, self._fills, self._cors = shelf, purges, fills, cors
+
+    async def answer(self, exchange: Exchange, route: Route) -> bool:
+        """Answer, if this can; False if the service has to. Raises `AppError` as a service does."""
+        policy = route.cache
+        if policy is None:
+            return False
+        said = await self._answered(exchange, route, policy)
+        if not said:
+            exchange.cache = said = "fwd=bypass"
+        _requests.add(1, {"route": route.path, "outcome": said})
+        return said != "fwd=bypass"
+
+    async def _answered(self, exchange: Exchange, route: Route, policy: Cache) -> str:
+        if not self._may(exchange, policy):
+            return ""
+        scope = exchange.scope
+        key = scope["raw_path"] + b"?" + scope["query_string"]
+        entry, now = self._shelf.find(key), time.time()
+        if entry is not None and now < entry.fresh_until:
+            return await self._send(exchange, entry, "hit")
+        if entry is not None and now < entry.fresh_until + policy.swr:
+            self._fills.begin(key, exchange, route, policy)
+            return await self._send(exchange, entry, "hit; detail=stale")
+        if exchange.method == "HEAD" or b"quartet-after" in exchange.fields:
+            return ""  # a fill is for all, and waits for no event that one client has seen
+        return await self._filled(key, entry, exchange, route, policy)
+
+    def _may(self, exchange: Exchange, policy: Cache) -> bool:
+        """Whether the request is one that kept replies are for. One that has seen an event which
+        has not come here yet gets no kept reply.
+        """
+        fields = exchange.fields
+        if not self._fills.open or (b"authorization" in fields and not policy.members):
+            return False
+        after = fields.get(b"quartet-after")
+        if after is None:
+            return True
+        return self._purges.has_seen(position.parse(after.decode("latin-1")).items())
+
+    async def _filled(
+        self, key: bytes, entry: Entry | None, exchange: Exchange, route: Route, policy: Cache
+    ) -> str:
+        usable = entry is not None and time.time() < entry.fresh_until + policy.sie
+        begun = time.perf_counter()
+        try:
+            outcome = await self._fills.outcome(key, exchange, route, policy)
+        except AppError as error:
+            if entry is None or not usable or error.status < 500 or not self._kept(key, entry):
+                raise
+            return await self._send(exchange, entry, "fwd=stale; detail=error")
+        finally:
+            exchange.upstream_seconds = time.perf_counter() - begun
+        if outcome is None:
+            return ""
+        if outcome.status >= 500 and entry is not None and usable and self._kept(key, entry):
+            return await self._send(exchange, entry, "fwd=stale; detail=error")
+        if outcome.entry is not None:
+            return await self._send(exchange, outcome.entry, outcome.said)
+        return await self._pass(exchange, outcome)
+
+    def _kept(self, key: bytes, entry: Entry) -> bool:
+        return self._shelf.find(key) is entry
+
+    async def _send(self, exchange: Exchange, entry: Entry, said: str) -> str:
+        exchange.cache = said
+        wanted = exchange.fields.get(b"if-none-match")
+        unchanged = wanted is not None and unchanged_for(entry, wanted)
+        age = max(0, int(time.time() - entry.born))
+        fields = [
+            *(entry.unchanged if unchanged else entry.fields),
+            (b"age", b"%d" % age),
+            *self._cors.headers(exchange.fields),
+        ]
+        await exchange.start(304 if unchanged else 200, fields)
+        await exchange.send(b"" if unchanged or exchange.method == "HEAD" else entry.body)
+        return said
+
+    async def _pass(self, exchange: Exchange, outcome: Outcome) -> str:
+        exchange.cache = outcome.said
+        fields = [*outcome.fields, *self._cors.headers(exchange.fields)]
+        await exchange.start(outcome.status, fields)
+        await exchange.send(outcome.body)
+        return outcome.said
+
+
+class Keeper:
+    """Purges what events make out of date, everywhere in this process and in Valkey."""
+
+    def __init__(self, shelf: Shelf, purges: Purges, fills: Fills, depot: Depot) -> None:
+        self._shelf, self._purges, self._fills, self._depot = shelf, purges, fills, depot
+
+    def purge(self, tags: list[str], event: Demand | None = None) -> None:
+        """Forget what carries one of `tags`, at once."""
+        self._purges.add(tags, event)
+        dropped = self._shelf.purge(tags)
+        if event is not None:
+            self._fills.expect(dropped, event)
+        if tags:
+            self._depot.purge(tags)
+
+    def lose(self) -> None:
+        """Events may be missed from now on: keep nothing, and use nothing that was kept."""
+        self._fills.open = False
+        self.purge([EVERYTHING])
+        self._depot.distrust()
+
+    def begin(self) -> None:
+        """All events come from now on. What was kept before, by anybody, may have missed some."""
+        self.purge([EVERYTHING])
+        self._depot.distrust()
+        self._fills.open = True
+
+
+def use_cache(app: Quart, settings: Settings, cors: Cors) -> None:
+    """Give `app` a cache, as `app.extensions["cache"]`. Needs `use_upstreams` before it."""
+
+    @app.while_serving
+    async def cache() -> AsyncGenerator[None, None]:
+        shelf, purges = Shelf(settings.cache_bytes), Purges()
+        async with connect(settings.redis_url) as valkey:
+            depot = Depot(valkey)
+            fills = Fills(app.extensions["upstreams"], shelf, purges, depot)
+            keeper = Keeper(shelf, purges, fills, depot)
+            bus = Bus(app.name, settings.nats_url, replicas=1)
+            app.extensions["cache"] = ReplyCache(shelf, purges, fills, cors)
+            app.extensions["soft_checks"]["nats"] = bus.check
+            async with background(bus.run(), Watch(bus, keeper).run(), depot.run()):
+                yield
+                await fills.close()

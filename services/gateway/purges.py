@@ -1,0 +1,85 @@
+"""The log of purges: what a reply that was asked for at some moment can't have seen.
+
+A reply may be kept if nothing that it is about was purged since it was asked for. That is all for a
+service's own facts: its event is told after the commit. What it shows of *another* service's facts
+comes from its projection, which may lag behind the event that has reached us already; such a reply
+may be kept only once the service has said that it has applied the event.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
+
+EVERYTHING = "*"  # a tag that every reply carries
+MOST_TAGS = 50_000
+MOST_EVENTS = 50_000
+Demand: TypeAlias = tuple[str, int]  # an event, by its source and position
+
+
+class Purge(NamedTuple):
+    """When a tag was last purged, counted by the log, and for which event."""
+
+    number: int
+    event: Demand | None
+
+
+class Purges:
+    """Remembers the last purge of each tag, and which events have come."""
+
+    def __init__(self, most_tags: int = MOST_TAGS) -> None:
+        self.number = 0
+        self._most_tags = most_tags
+        self._forgotten = 0
+        self._tags: OrderedDict[str, Purge] = OrderedDict()
+        self._events: OrderedDict[Demand, None] = OrderedDict()
+        self._confirmed: OrderedDict[tuple[str, Demand], int] = OrderedDict()
+
+    def add(self, tags: Iterable[str], event: Demand | None = None) -> None:
+        """Note that `tags` are purged now, for an event."""
+        self.number += 1
+        for tag in tags:
+            self._tags[tag] = Purge(self.number, event)
+            self._tags.move_to_end(tag)
+        while len(self._tags) > self._most_tags:
+            self._forgotten = self._tags.popitem(last=False)[1].number
+        if event is not None:
+            self._events[event] = None
+            if len(self._events) > MOST_EVENTS:
+                self._events.popitem(last=False)
+
+    def has_seen(self, events: Iterable[Demand]) -> bool:
+        """Whether all of these events have come, as far as is remembered."""
+        return all(event in self._events for event in events)
+
+    def outdated(self, tags: Iterable[str], begun: int) -> bool:
+        """Whether a reply about `tags` may be older than a purge; `begun` is the log's `number`
+        when it was asked for.
+        """
+        if begun < self._forgotten or self._last(EVERYTHING).number > begun:
+            return True
+        return any(self._last(tag).number > begun for tag in tags)
+
+    def demands(self, tags: Iterable[str], upstream: str) -> set[Demand]:
+        """The events of other services that a reply of `upstream` about `tags` must have seen."""
+        events = (self._last(tag).event for tag in (EVERYTHING, *tags))
+        return {event for event in events if event is not None and event[0] != upstream}
+
+    def confirm(self, upstream: str, events: Iterable[Demand]) -> None:
+        """Note that a service has applied events: all it is asked from now on has seen them."""
+        for event in events:
+            if (upstream, event) not in self._confirmed:
+                self.number += 1
+                self._confirmed[upstream, event] = self.number
+                if len(self._confirmed) > MOST_EVENTS:
+                    self._confirmed.popitem(last=False)
+
+    def unconfirmed(self, demands: Iterable[Demand], upstream: str, begun: int) -> set[Demand]:
+        """Those that a service, asked at `begun`, had not been known to have applied."""
+        never = self.number + 1
+        return {d for d in demands if self._confirmed.get((upstream, d), never) > begun}
+
+    def _last(self, tag: str) -> Purge:
+        return self._tags.get(tag, _NEVER)
+
+
+_NEVER = Purge(0, None)

@@ -1,0 +1,75 @@
+"""Hearing of every event, in every gateway process, as soon as it is published."""
+
+import asyncio
+from typing import Protocol
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from services.gateway.facts import tags_of
+from services.gateway.purges import Demand
+from shared.bus import RETRY_SECONDS, Bus
+
+SUBJECTS = ("users.>", "content.>")
+SETTLE_SECONDS = 2.0
+_UNLIMITED = -1  # nats-py drops what is over a limit; a purge must not be lost
+_log = structlog.get_logger()
+
+
+class Listener(Protocol):
+    """Who wants to know."""
+
+    def purge(self, tags: list[str], event: Demand | None = None) -> None:
+        """An event has come."""
+
+    def lose(self) -> None:
+        """Events may be missed from now on."""
+
+    def begin(self) -> None:
+        """No event is missed from now on."""
+
+
+class Watch:
+    """Subscribes without JetStream: each process gets each event, and none is kept for it. What it
+    misses while it is away it can't know, and says so.
+    """
+
+    def __init__(self, bus: Bus, listener: Listener) -> None:
+        self._bus, self._listener = bus, listener
+
+    async def run(self) -> None:
+        """Listen for ever, on one connection after the other."""
+        while True:
+            client = await self._bus.client()
+            try:
+                await self._bus.unless_lost(self._listen(client))
+            except (nats.errors.Error, OSError) as error:
+                _log.warning("events are not heard", reason=type(error).__name__)
+            finally:
+                self._listener.lose()
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _listen(self, client: Client) -> None:
+        for subject in SUBJECTS:
+            await client.subscribe(
+                subject,
+                cb=self._hear,
+                pending_msgs_limit=_UNLIMITED,
+                pending_bytes_limit=_UNLIMITED,
+            )
+        await client.flush()  # when this returns, the server knows of the subscriptions
+        # What was published just before, a projection may still have to apply: of that we would
+        # not know, and what shows the projection would be kept too soon.
+        await asyncio.sleep(SETTLE_SECONDS)
+        self._listener.begin()
+        await asyncio.Event().wait()
+
+    async def _hear(self, message: Msg) -> None:
+        headers = message.headers or {}
+        if headers.get("ce-snapshot") == "true" and "snapshot_completed" not in message.subject:
+            return  # told again, not changed
+        source, number = headers.get("ce-source", ""), headers.get("ce-sequence", "")
+        event = (source, int(number)) if source and number.isdecimal() else None
+        self._listener.purge(tags_of(message.subject, message.data), event)

@@ -1,0 +1,50 @@
+"""What a reply is about, by name, so that whoever keeps it can forget it when that changes.
+
+A service names tags in `Quartet-Tags`; the gateway keeps them to itself.
+"""
+
+from collections.abc import Iterable
+from unicodedata import normalize
+from urllib.parse import quote
+
+from quart import Response
+
+TAGS = "Quartet-Tags"
+LONGEST = 4_000  # bytes; a client of HTTP takes header lines of 8,000 or so
+LISTS, FAVORITES = "list", "favorites"
+
+
+def article(slug: str) -> str:
+    """The tag of what shows an article."""
+    return f"article:{quote(slug, safe='')}"
+
+
+def comments(slug: str) -> str:
+    """The tag of what shows an article's comments."""
+    return f"comments:{quote(slug, safe='')}"
+
+
+def author(username: str) -> str:
+    """The tag of what shows an account; spellings that name the same account share it."""
+    folded = normalize("NFKC", normalize("NFKC", username).casefold())
+    return f"author:{quote(folded, safe='')}"
+
+
+def tag(name: str) -> str:
+    """The tag of lists of the articles that have a tag."""
+    return f"tag:{quote(name, safe='')}"
+
+
+def any_of(one: str) -> str:
+    """The tag of whatever shows any of that kind: `article:*` for `article:cats`."""
+    return one.partition(":")[0] + ":*"
+
+
+def tagged(response: Response, names: Iterable[str]) -> Response:
+    """Let `response` say what it is about; where that is too much to say, of which kinds."""
+    distinct = dict.fromkeys(names)
+    value = ", ".join(distinct)
+    if len(value) > LONGEST:
+        value = ", ".join(dict.fromkeys(any_of(n) if ":" in n else n for n in distinct))
+    response.headers[TAGS] = value
+    return response
