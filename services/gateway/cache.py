@@ -143,8 +143,19 @@ class Keeper:
         self._fills.open = True
 
 
+class NoCache:
+    """Keeps nothing: the service answers everything."""
+
+    async def answer(self, exchange: Exchange, route: Route) -> bool:
+        """Never answers."""
+        return False
+
+
 def use_cache(app: Quart, settings: Settings, cors: Cors) -> None:
     """Give `app` a cache, as `app.extensions["cache"]`. Needs `use_upstreams` before it."""
+    if settings.cache == "off":
+        app.extensions["cache"] = NoCache()
+        return
 
     @app.while_serving
     async def cache() -> AsyncGenerator[None, None]:

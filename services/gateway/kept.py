@@ -14,6 +14,7 @@ from services.gateway.table import Cache
 Fields = list[tuple[bytes, bytes]]
 _OVERHEAD = 1_000  # bytes that an entry takes besides its text, roughly
 _SAID_WHEN_UNCHANGED = frozenset({b"cache-control", b"content-location", b"etag", b"vary"})
+_OF_ONE_REPLY = frozenset({b"etag", b"server-timing"})  # made anew, or true of one request only
 _VARIES = frozenset({b"", b"authorization", b"origin"})  # who is anonymous has none; CORS is ours
 
 
@@ -51,7 +52,7 @@ def entry(
     etag = named.get(b"etag", b"")
     if not etag or etag.startswith(b"W/"):
         etag = b'"' + blake2b(body, digest_size=16).hexdigest().encode() + b'"'
-    fields = [(name, value) for name, value in fields if name != b"etag"]
+    fields = [(name, value) for name, value in fields if name not in _OF_ONE_REPLY]
     fields.append((b"etag", etag))
     if b"cache-control" not in named:
         # Browsers can't be told of changes: they ask each time, and mostly hear that none is.

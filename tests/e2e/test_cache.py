@@ -2,16 +2,31 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
+import pytest
+
+from deploy.local.stack import Stack
 from shared.testing import until
 from tests.e2e.client import Client
+from tests.e2e.conftest import CHEAP
 
 WITHIN = 1.0  # seconds after the reply to a write
 FAVORITES = 100
 BYPASS = {"Quartet-After": "content=999999999"}  # a write that nobody here has heard of
+
+
+@pytest.fixture(scope="module")
+async def client(
+    session: aiohttp.ClientSession, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Client]:
+    """A client of a stack whose gateway keeps replies."""
+    state = tmp_path_factory.mktemp("c")
+    async with Stack(state, told=CHEAP | {"GATEWAY_CACHE": "on"}) as stack:
+        yield Client(session, stack.url)
 
 
 async def page(client: Client, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:

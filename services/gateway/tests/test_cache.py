@@ -24,7 +24,7 @@ async def caching(
     folder: Path, session: aiohttp.ClientSession, told: Told, servers: Servers
 ) -> AsyncIterator[Running]:
     """A gateway that hears of events."""
-    settings = told | {"GATEWAY_NATS_URL": servers.nats_url}
+    settings = told | {"GATEWAY_CACHE": "on", "GATEWAY_NATS_URL": servers.nats_url}
     async with running(folder, session, settings) as gateway:
         await hearing(gateway)
         yield gateway
@@ -35,7 +35,8 @@ async def another(
     folder: Path, session: aiohttp.ClientSession, told: Told, servers: Servers
 ) -> AsyncIterator[Running]:
     """Another one of the same suite."""
-    settings = told | {"GATEWAY_NATS_URL": servers.nats_url, "GATEWAY_SERVER": "hypercorn"}
+    on = {"GATEWAY_CACHE": "on", "GATEWAY_NATS_URL": servers.nats_url}
+    settings = told | on | {"GATEWAY_SERVER": "hypercorn"}
     async with running(folder, session, settings) as gateway:
         await hearing(gateway)
         yield gateway
@@ -78,11 +79,11 @@ async def test_the_second_reader_gets_what_the_first_got(caching: Running, books
 
 
 async def test_who_has_it_already_gets_no_body(caching: Running, books: Library) -> None:
-    etag = (await read(caching, "ada-2")).headers["ETag"]
+    etag = (await read(caching, "ada-2", Accept_Encoding="identity")).headers["ETag"]
     for given in (etag, f'"other", W/{etag}', "*"):
         reply = await read(caching, "ada-2", If_None_Match=given)
         assert (reply.status, reply.body) == (304, b"")
-        assert reply.headers["ETag"] == etag
+        assert reply.headers["ETag"].removeprefix("W/") == etag
     assert (await read(caching, "ada-2", If_None_Match='"other"')).status == 200
     head = await caching.send("HEAD", "/api/articles/ada-2")
     assert (head.status, head.body, head.headers["ETag"]) == (200, b"", etag)
