@@ -33,6 +33,7 @@ TABLES = """
   CREATE TABLE IF NOT EXISTS felt (bell text NOT NULL, number int NOT NULL);
   CREATE TABLE IF NOT EXISTS latest (bell text PRIMARY KEY, number int, position bigint);
   TRUNCATE struck, felt, latest, outbox, inbox, dead_letters RESTART IDENTITY"""
+CALLS = {"execute", "fetch", "fetchrow", "fetchval", "publish", "ack", "nak", "term"}
 PATIENT = Delivery(attempts=1_000, first_pause=0.001, longest_pause=0.001, ack_wait=60.0)
 
 
@@ -117,14 +118,14 @@ class Steps:
 
 
 class Stepped:
-    """Something whose every call is a step, and its end another."""
+    """Something of which each call that reaches a server is a step, and its end another."""
 
     def __init__(self, steps: Steps, what: Any) -> None:
         self._steps, self._what = steps, what
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._what, name)
-        if not asyncio.iscoroutinefunction(attribute):
+        if name not in CALLS:
             return attribute
 
         async def call(*arguments: Any, **options: Any) -> Any:
