@@ -4,9 +4,7 @@ Real PostgreSQL and NATS, and our real code. A crash ends a process between two 
 about to do, it does not do; what it has begun on the servers, they end as for a lost client.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -19,7 +17,6 @@ from quart import Quart
 
 from shared import database
 from shared.applied import Applied
-from shared.background import end
 from shared.bus import Bus
 from shared.database import Connection
 from shared.events import Envelope, Event
@@ -27,6 +24,7 @@ from shared.inbox import Consumer, Delivery, Handlers, insert_received
 from shared.outbox import publish
 from shared.relay import Relay
 from shared.replay import EVER, resend
+from shared.tests.steps import Stepped, SteppedMessage, Steps, stepped_transaction
 
 TABLES = """
   CREATE TABLE IF NOT EXISTS struck (bell text NOT NULL, number int NOT NULL);
@@ -87,53 +85,6 @@ class Build(msgspec.Struct, frozen=True):
     relay: type[Relay] = Relay
     consumer: type[Consumer] = Consumer
     received: Callable[..., Awaitable[bool]] = insert_received
-
-
-class Steps:
-    """Counts the steps of a process, and ends it before one of them."""
-
-    def __init__(self, crash: int | None) -> None:
-        self._left = crash
-        self._crashed = asyncio.Event()
-
-    async def step(self) -> None:
-        """Go on, unless this is the end."""
-        if self._left is not None:
-            self._left -= 1
-            if self._left < 0:
-                self._crashed.set()
-                await asyncio.Event().wait()
-
-    async def run(self, process: Coroutine[Any, Any, None]) -> bool:
-        """Run a process; whether it came to its end."""
-        running, crash = asyncio.create_task(process), asyncio.create_task(self._crashed.wait())
-        await asyncio.wait({running, crash}, return_when=asyncio.FIRST_COMPLETED)
-        await end(crash)
-        if not self._crashed.is_set():
-            await running
-            return True
-        await end(running)
-        return False
-
-
-class Stepped:
-    """Something whose every call is a step, and its end another."""
-
-    def __init__(self, steps: Steps, what: Any) -> None:
-        self._steps, self._what = steps, what
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._what, name)
-        if not asyncio.iscoroutinefunction(attribute):
-            return attribute
-
-        async def call(*arguments: Any, **options: Any) -> Any:
-            await self._steps.step()
-            answer = await attribute(*arguments, **options)
-            await self._steps.step()
-            return answer
-
-        return call
 
 
 class World:
@@ -216,9 +167,9 @@ class World:
         handlers: Handlers = {Struck: self._feel}
         consumer = self._build.consumer(self._beta, "alpha", handlers, Applied(), PATIENT)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("shared.inbox.transaction", _stepped_transaction(steps))
+            patch.setattr("shared.inbox.transaction", stepped_transaction(steps))
             patch.setattr("shared.inbox.insert_received", self._build.received)
-            stepped: Any = [_SteppedMessage(steps, message) for message in messages]
+            stepped: Any = [SteppedMessage(steps, message) for message in messages]
             done = await steps.run(consumer.take(stepped))
         if not done:  # as if the ack wait were over; those that were acknowledged don't care
             for message in messages:
@@ -290,23 +241,3 @@ class World:
             *(f"{fact} has its effect twice" for fact in set(felt) if felt.count(fact) > 1),
             *(f"{bell} is at {latest[bell]}" for bell in latest if latest[bell] != last[bell]),
         ]
-
-
-class _SteppedMessage(Stepped):
-    """A message whose acknowledgements are steps."""
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
-def _stepped_transaction(steps: Steps) -> Any:
-    @asynccontextmanager
-    async def transaction() -> AsyncIterator[Any]:
-        async with database.transaction() as db:
-            yield Stepped(steps, db)
-            await steps.step()
-
-    return transaction
