@@ -121,9 +121,9 @@ class Keeper:
     def __init__(self, shelf: Shelf, purges: Purges, fills: Fills, depot: Depot) -> None:
         self._shelf, self._purges, self._fills, self._depot = shelf, purges, fills, depot
 
-    def purge(self, tags: list[str], event: Demand | None = None) -> None:
+    def purge(self, tags: list[str], event: Demand | None = None, aggregate: str = "") -> None:
         """Forget what carries one of `tags`, at once."""
-        self._purges.add(tags, event)
+        self._purges.add(tags, event, aggregate)
         dropped = self._shelf.purge(tags)
         if event is not None:
             self._fills.expect(dropped, event)

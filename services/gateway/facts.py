@@ -13,7 +13,7 @@ _TYPES: dict[str, type[Event]] = {
     event.SUBJECT: event for event in (*users.EVENTS, *content.EVENTS)
 }
 _TAGS: dict[type[Event], Callable[[Any], list[str]]] = {
-    users.UserRegistered: lambda event: [author(event.username)],
+    users.UserRegistered: lambda event: [],  # no kept reply shows who was not there
     users.ProfileUpdated: lambda event: _named(author, event.username, event.former_username),
     users.UserFollowed: lambda event: [],
     users.UserUnfollowed: lambda event: [],

@@ -13,14 +13,17 @@ from typing import NamedTuple, TypeAlias
 EVERYTHING = "*"  # a tag that every reply carries
 MOST_TAGS = 50_000
 MOST_EVENTS = 50_000
+MOST_AGGREGATES = 16  # of a tag; so many changes don't wait for one projection at once
 Demand: TypeAlias = tuple[str, int]  # an event, by its source and position
 
 
 class Purge(NamedTuple):
-    """When a tag was last purged, counted by the log, and for which event."""
+    """When a tag was last purged, counted by the log, and for which events: the newest of each
+    aggregate, since that one wins there in whatever order they come.
+    """
 
     number: int
-    event: Demand | None
+    events: dict[str, Demand]
 
 
 class Purges:
@@ -34,11 +37,12 @@ class Purges:
         self._events: OrderedDict[Demand, None] = OrderedDict()
         self._confirmed: OrderedDict[tuple[str, Demand], int] = OrderedDict()
 
-    def add(self, tags: Iterable[str], event: Demand | None = None) -> None:
-        """Note that `tags` are purged now, for an event."""
+    def add(self, tags: Iterable[str], event: Demand | None = None, aggregate: str = "") -> None:
+        """Note that `tags` are purged now, for an event of an aggregate."""
         self.number += 1
         for tag in tags:
-            self._tags[tag] = Purge(self.number, event)
+            events = self._last(tag).events
+            self._tags[tag] = Purge(self.number, _with(events, aggregate, event))
             self._tags.move_to_end(tag)
         while len(self._tags) > self._most_tags:
             self._forgotten = self._tags.popitem(last=False)[1].number
@@ -61,8 +65,9 @@ class Purges:
 
     def demands(self, tags: Iterable[str], upstream: str) -> set[Demand]:
         """The events of other services that a reply of `upstream` about `tags` must have seen."""
-        events = (self._last(tag).event for tag in (EVERYTHING, *tags))
-        return {event for event in events if event is not None and event[0] != upstream}
+        purges = (self._last(tag) for tag in (EVERYTHING, *tags))
+        events = (event for purge in purges for event in purge.events.values())
+        return {event for event in events if event[0] != upstream}
 
     def confirm(self, upstream: str, events: Iterable[Demand]) -> None:
         """Note that a service has applied events: all it is asked from now on has seen them."""
@@ -82,4 +87,12 @@ class Purges:
         return self._tags.get(tag, _NEVER)
 
 
-_NEVER = Purge(0, None)
+def _with(events: dict[str, Demand], aggregate: str, event: Demand | None) -> dict[str, Demand]:
+    if event is None:
+        return events
+    newest = max(event, events.get(aggregate, event), key=lambda one: one[1])
+    others = [(name, one) for name, one in events.items() if name != aggregate]
+    return dict([*others[1 - MOST_AGGREGATES :], (aggregate, newest)])
+
+
+_NEVER = Purge(0, {})

@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 class Listener(Protocol):
     """Who wants to know."""
 
-    def purge(self, tags: list[str], event: Demand | None = None) -> None:
+    def purge(self, tags: list[str], event: Demand | None = None, aggregate: str = "") -> None:
         """An event has come."""
 
     def lose(self) -> None:
@@ -72,4 +72,5 @@ class Watch:
             return  # told again, not changed
         source, number = headers.get("ce-source", ""), headers.get("ce-sequence", "")
         event = (source, int(number)) if source and number.isdecimal() else None
-        self._listener.purge(tags_of(message.subject, message.data), event)
+        tags = tags_of(message.subject, message.data)
+        self._listener.purge(tags, event, headers.get("ce-subject", ""))

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import uuid4
+from uuid import uuid4, uuid5
 
 import msgspec
 import nats
@@ -61,7 +61,8 @@ class Library:
     async def rename(self, name: str, *, late: float = 0.0, lag: float = 0.0) -> int:
         """Change a profile; the projection learns of it `lag` seconds after. Gives its position."""
         self.authors[name] = version = self.authors.get(name, 0) + 1
-        event = ProfileUpdated(account_id=NOBODY, username=name, email="", bio="", image="")
+        account = uuid5(NOBODY, name)
+        event = ProfileUpdated(account_id=account, username=name, email="", bio="", image="")
         applied = asyncio.Event()
         self._applied[self._at + 1] = applied
         at = await self._tell("users", event, late)
@@ -76,6 +77,7 @@ class Library:
     async def _tell(self, source: str, event: Event, late: float) -> int:
         self._at += 1
         headers = {"ce-source": source, "ce-sequence": str(self._at)}
+        headers["ce-subject"] = event.aggregate
         data = msgspec.json.encode(event)
 
         def publish() -> None:

@@ -43,6 +43,13 @@ def test_events_are_demanded_of_other_services_until_confirmed() -> None:
     assert log.unconfirmed([event], "notifications", log.number) == {event}
 
 
+def test_the_newest_event_of_each_aggregate_is_demanded() -> None:
+    log = Purges()
+    for position, aggregate in ((7, "ada"), (9, "ben"), (6, "ada")):
+        log.add(["author:*"], ("users", position), aggregate)
+    assert log.demands(["author:*"], "content") == {("users", 7), ("users", 9)}
+
+
 def kept_reply(size: int, *tags: str) -> Entry:
     found = kept.entry([], b"x" * size, POLICY, tags, ())
     assert found is not None
