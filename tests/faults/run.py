@@ -12,7 +12,6 @@ from tests.faults.history import History
 from tests.faults.snapshot import read
 
 RECOVERED_WITHIN = 60.0  # seconds
-AT_REST_WITHIN = 60.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,13 @@ class Result:
 
 
 async def endure(
-    ground: Ground, fault: Fault, *, rate: float, before: float = 1.0, after: float = 1.0
+    ground: Ground,
+    fault: Fault,
+    *,
+    rate: float,
+    before: float = 0.5,
+    after: float = 0.5,
+    rest_within: float = 60.0,
 ) -> Result:
     """Break something `before` seconds after writing began, and go on for `after` seconds when all
     has recovered; then hold databases and mail against the history.
@@ -77,7 +82,7 @@ async def endure(
         await fault.strike(ground)
         recovery = await ground.community.served_by_all(RECOVERED_WITHIN)
         await asyncio.sleep(after)
-    await ground.come_to_rest(AT_REST_WITHIN)
+    await ground.come_to_rest(rest_within)
     found = check(history, await read(stack.addresses.databases, stack.servers.mail_dir))
     new = [finding for finding in found if finding not in ground.known]
     ground.known.update(new)

@@ -8,7 +8,7 @@ from tests.faults.ground import Ground
 from tests.faults.run import endure
 
 RATE = 25.0  # requests a second
-BRIEF = (*KILLS, *SERVERS, *absences(postgres=2, others=1.5))
+BRIEF = (*KILLS, *SERVERS, *absences(postgres=1.5, others=1))
 
 
 @pytest.mark.parametrize("fault", BRIEF, ids=lambda fault: fault.name)

@@ -16,7 +16,8 @@ from tests.faults.ground import Ground
 from tests.faults.mutants.builds import RIGHT, WRONG
 from tests.faults.run import Result, endure
 
-RATE = 25.0  # requests a second
+RATE = 40.0  # requests a second
+REST = 8.0  # seconds; a mail that tells of what was lost is tried for hours
 PROVES = {
     "acknowledges before it commits": Wrong.LOST,
     "forgets what it took in": Wrong.DUPLICATED,
@@ -36,7 +37,8 @@ async def result_of(ground: Ground, build: str, service: str, marker: Path) -> R
 
     argv = (sys.executable, "-m", "tests.faults.mutants", build, str(marker))
     async with ground.replaced(service, argv):
-        return await endure(ground, Fault(build, dies), rate=RATE, before=0.0, after=0.5)
+        fault = Fault(build, dies)
+        return await endure(ground, fault, rate=RATE, before=0.0, after=0.2, rest_within=REST)
 
 
 @pytest.mark.parametrize("name", RIGHT)
