@@ -8,7 +8,7 @@ from shared.testing import until
 from tests.e2e.client import Client
 
 ROUNDS = 1000
-AT_ONCE = 8
+AT_ONCE = 4
 
 
 async def registration_to_feed(client: Client) -> None:

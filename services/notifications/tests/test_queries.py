@@ -30,7 +30,8 @@ CORPUS = (
        SELECT lpad(to_hex(n), 32, '0')::uuid, 'user ' || n, '', n
          FROM generate_series(1, 10000) n""",
     """INSERT INTO preferences (account_id, kind, email)
-       SELECT id, kind, true FROM people, unnest(ARRAY['followed', 'published']) AS kind""",
+       SELECT id, kind, true FROM people, unnest(ARRAY['followed', 'published']) AS kind
+       ON CONFLICT DO NOTHING""",
     """INSERT INTO articles (id, author_id, slug, title, position, published_at, deleted)
        SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 1000), 32, '0')::uuid, 's' || n,
               't' || n, n, '2026-01-01'::timestamptz + n * interval '1 minute', n % 50 = 0
