@@ -83,6 +83,10 @@ test: $(INSTALLED) ## Run every test (ARGS="-k register services/users")
 gateway users content notifications: $(INSTALLED) ## Run the tests of that service
 	@$(PY) -m pytest services/$@ $(ARGS)
 
+.PHONY: faults
+faults: $(INSTALLED) ## Break everything under load for ten minutes (results: docs/results/faults.md)
+	@$(PY) -m tests.faults
+
 .PHONY: rules
 rules: $(INSTALLED) ## Test the rules across the repository
 	@$(PY) -m pytest tests/rules

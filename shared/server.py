@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import structlog
@@ -16,6 +16,7 @@ from hypercorn.asyncio import serve as serve_hypercorn
 from hypercorn.config import Config
 
 from shared import commands
+from shared.drain import Requests, drain
 from shared.migrations import await_migrations, migrate
 from shared.settings import EX_CONFIG, DataSettings, ServiceSettings, SettingsError, load
 from shared.snapshot import Snapshot
@@ -125,29 +126,13 @@ async def _serve(settings: ServiceSettings, app: Any) -> int:
         async with _lifespan(app, told, settings.grace):
             if not told.is_set():
                 _spare_the_collector()
-                draining = asyncio.create_task(_drain(app, requests, told, stop, settings.drain))
+                draining = asyncio.create_task(drain(app, requests, told, stop, settings.drain))
                 await _until(stop, serve(settings, requests, stop), requests, settings.grace)
                 draining.cancel()
     except CannotServe as error:
         _log.error("can't serve", reason=str(error))
         return 1
     return 0
-
-
-async def _drain(
-    app: Any, requests: "Requests", told: asyncio.Event, stop: asyncio.Event, seconds: float
-) -> None:
-    """Once `told`, let balancers and clients go elsewhere, and set `stop` when they had the time.
-
-    Whoever asks whether we are ready hears that we are not, and no connection outlives its next
-    reply: by the end there is none that a client could still believe in.
-    """
-    await told.wait()
-    _log.info("draining", seconds=seconds)
-    app.extensions["draining"] = requests.draining = True
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
-    stop.set()
 
 
 def _spare_the_collector() -> None:
@@ -160,43 +145,6 @@ def _spare_the_collector() -> None:
 
 class CannotServe(Exception):
     """The app did not start, or the server can't listen or went away by itself."""
-
-
-class Requests:
-    """ASGI: knows the requests that run, so that they can be ended when the grace is over. While
-    `draining`, each reply is the last of its connection (RFC 9112, 9.6).
-
-    The lifespan does not pass: it is ours, and the same with either server.
-    """
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-        self._running: set[asyncio.Task[Any]] = set()
-        self.draining = False
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            raise NotImplementedError
-        task = asyncio.current_task()
-        assert task is not None
-
-        async def last(message: Any) -> None:
-            if self.draining and message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
-            await send(message)
-
-        self._running.add(task)
-        try:
-            await self._app(
-                scope, receive, last if scope.get("http_version", "")[:1] == "1" else send
-            )
-        finally:
-            self._running.discard(task)
-
-    def cancel(self) -> None:
-        """End what still runs."""
-        for task in self._running:
-            task.cancel()
 
 
 @asynccontextmanager

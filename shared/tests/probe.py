@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from quart import Quart, Response
+from quart import Quart, Response, current_app
 
 from shared.auth import caller, use_verifier, viewer
 from shared.errors import Conflict, Unavailable
@@ -63,6 +63,8 @@ def create_probe(jwks_url: str) -> Quart:
     app.add_url_rule("/api/busy", "busy", busy)
     app.add_url_rule("/api/conflict", "conflict", conflict)
     app.add_url_rule("/api/slow", "slow", slow)
+    app.add_url_rule("/api/endless", "endless", endless)
+    app.add_url_rule("/api/begun", "begun", begun)
     return app
 
 
@@ -125,3 +127,15 @@ async def slow() -> Response:
         yield "ended"
 
     return Response(words())
+
+
+@operation("Endless", "Take for ever", access="public", tag="Probe", returns={200: None})
+async def endless() -> Response:
+    current_app.extensions["begun"] = True
+    await asyncio.Event().wait()
+    return reply()
+
+
+@operation("Begun", "The endless one has begun", access="public", tag="Probe", returns={200: None})
+async def begun() -> Response:
+    return reply("begun" in current_app.extensions)

@@ -214,3 +214,24 @@ async def is_unready(port: int) -> bool:
         return (await line.get("/readyz")).startswith(b"http/1.1 503")
     finally:
         line.leave()
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_what_outlasts_the_grace_is_503_and_not_a_fault_of_ours(server: str) -> None:
+    async with serving(server, PROBE_GRACE="0.3") as (process, client):
+        endless = asyncio.create_task(answer(client, "/api/endless"))
+        await until(lambda: begun(client), what="the request")
+        process.send_signal(signal.SIGTERM)
+        assert await endless == (503, "1")
+        code, _ = await ended(process)
+    assert code == 0
+
+
+async def answer(client: aiohttp.ClientSession, path: str) -> tuple[int, str]:
+    async with client.get(path) as response:
+        return response.status, response.headers.get("Retry-After", "")
+
+
+async def begun(client: aiohttp.ClientSession) -> bool:
+    async with client.get("/api/begun") as response:
+        return bool(await response.json())

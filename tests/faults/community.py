@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
+import msgspec
 
 from tests.faults.doors import Doors
 from tests.faults.history import History, Outcome, Request, Write
@@ -235,7 +236,9 @@ class Community:
         headers: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
         token = {"Authorization": f"Token {member.token}"} if member else {}
-        began, status, body = time.monotonic(), 0, None
+        request = Request(method, path, time.monotonic(), 0.0, 0)
+        self.history.requests.append(request)
+        data = b""
         try:
             async with self._session.request(
                 method,
@@ -245,12 +248,21 @@ class Community:
                 timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN),
             ) as response:
                 data = await response.read()
-                body = await response.json(content_type=None) if data else None
-                status = response.status
-        except (aiohttp.ClientError, OSError):
-            pass
-        self.history.requests.append(Request(method, path, began, time.monotonic(), status))
-        return status, body
+                request.status = response.status
+        except (aiohttp.ClientError, OSError) as error:
+            request.said = type(error).__name__
+        request.ended = time.monotonic()
+        body = _decoded(data)
+        if request.status >= 500:
+            request.said = body.get("detail", "") if body else data.decode()
+        return request.status, body
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data) if data else None
+    except msgspec.DecodeError:
+        return None
 
 
 async def _at_last(attempt: Callable[[], Awaitable[T | None]]) -> T:

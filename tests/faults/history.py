@@ -39,18 +39,25 @@ class Write:
 
 @dataclass
 class Request:
-    """One request, reads as well; `status` 0 means that there was no answer."""
+    """One request, reads as well; `status` 0 means that there was no answer. `said` is why it
+    failed, as the suite put it.
+    """
 
     method: str
     path: str
     began: float
     ended: float
     status: int
+    said: str = ""
 
     @property
     def failed(self) -> bool:
         """Whether the suite, and not the client, is to blame."""
         return self.status == 0 or self.status >= 500
+
+    def __str__(self) -> str:
+        seconds = self.ended - self.began
+        return f"{self.method} {self.path}: {self.status} {self.said} after {seconds:.2f} s"
 
 
 @dataclass

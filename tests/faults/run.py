@@ -90,7 +90,7 @@ async def endure(
     return Result(
         fault.name,
         len(phase.requests),
-        [f"{item.method} {item.path} {item.status}" for item in phase.failed],
+        [str(request) for request in phase.failed],
         phase.acknowledged,
         new,
         recovery,

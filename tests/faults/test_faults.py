@@ -19,7 +19,7 @@ async def test_nothing_is_lost_and_nothing_happens_twice(broken: Ground, fault: 
 
 async def test_a_rolling_restart_fails_no_request(doubled: Ground) -> None:
     fault = Fault("rolling restart", restart_halves, seamless=True)
-    result = await endure(doubled, fault, rate=RATE)
+    result = await endure(doubled, fault, rate=RATE / 2)
     assert result.broken_promises(fault) == []
     assert all(child.restarts == 1 for child in doubled.stack.services.values())
 

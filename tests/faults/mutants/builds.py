@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from quart import current_app
 
-from shared import database, inbox, outbox, relay
+from shared import database, idempotency, inbox, outbox, relay
 from shared.database import Connection
 from shared.events import Envelope
 from tests.faults.mutants.death import Death
@@ -40,6 +40,20 @@ def dies_before_it_acknowledges(death: Death) -> None:
         await acknowledge(message)
 
     patch.object(Msg, "ack", ack).start()
+
+
+def dies_before_it_answers(death: Death) -> None:
+    """The right order: nobody knows what was done; who asks again by the same key is told."""
+    open_transaction = database.open_transaction
+
+    @asynccontextmanager
+    async def deadly() -> AsyncIterator[Connection]:
+        async with open_transaction() as db:
+            yield db
+        death.may_come()
+
+    for module in (database, idempotency):
+        patch.object(module, "open_transaction", deadly).start()
 
 
 def acknowledges_before_it_commits(death: Death) -> None:
@@ -133,6 +147,7 @@ def answers_before_it_commits(death: Death) -> None:
 RIGHT = {
     "dies before it acknowledges": Build("notifications", dies_before_it_acknowledges),
     "dies before it marks": Build("content", dies_before_it_marks),
+    "dies before it answers": Build("content", dies_before_it_answers, number=10),
 }
 WRONG = {
     "acknowledges before it commits": Build("notifications", acknowledges_before_it_commits),

@@ -1,0 +1,81 @@
+"""How a process stops to serve, so that no client has a request fail by it."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from shared import errors
+from shared.context import trace_id
+
+_log = structlog.get_logger()
+
+
+class Requests:
+    """ASGI: knows the requests that run, so that they can be ended when the grace is over. While
+    `draining`, each reply is the last of its connection (RFC 9112, 9.6).
+
+    The lifespan does not pass: it is ours, and the same with either server.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._running: set[asyncio.Task[Any]] = set()
+        self._cut = False
+        self.draining = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        task = asyncio.current_task()
+        assert task is not None
+        started, closes = False, scope.get("http_version", "").startswith("1")
+
+        async def last(message: Any) -> None:
+            nonlocal started
+            started = True
+            if self.draining and closes and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        self._running.add(task)
+        try:
+            await self._app(scope, receive, last)
+        except asyncio.CancelledError:
+            if self._cut and scope["type"] == "http" and not started:
+                await _refuse(last)
+            raise
+        finally:
+            self._running.discard(task)
+
+    def cancel(self) -> None:
+        """End what still runs."""
+        self._cut = True
+        for task in self._running:
+            task.cancel()
+
+
+async def _refuse(send: Any) -> None:
+    """What took longer than the grace is not done, and may be asked of another process."""
+    error = errors.Unavailable("The service stops.")
+    headers = errors.headers(error).items()
+    fields = [(name.lower().encode(), value.encode()) for name, value in headers]
+    await send({"type": "http.response.start", "status": error.status, "headers": fields})
+    await send({"type": "http.response.body", "body": errors.problem(error, trace_id())})
+
+
+async def drain(
+    app: Any, requests: Requests, told: asyncio.Event, stop: asyncio.Event, seconds: float
+) -> None:
+    """Once `told`, let balancers and clients go elsewhere, and set `stop` when they had the time.
+
+    Whoever asks whether we are ready hears that we are not, and no connection outlives its next
+    reply: by the end there is none that a client could still believe in.
+    """
+    await told.wait()
+    _log.info("draining", seconds=seconds)
+    app.extensions["draining"] = requests.draining = True
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    stop.set()
