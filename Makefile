@@ -91,10 +91,6 @@ faults: $(INSTALLED) ## Break everything under load for ten minutes (results: do
 rules: $(INSTALLED) ## Test the rules across the repository
 	@$(PY) -m pytest tests/rules
 
-.PHONY: faults
-faults: $(INSTALLED) ## Break everything again and again, for 12 minutes; writes docs/results/faults.md
-	@$(PY) -m tests.faults
-
 .PHONY: k8s-check
 k8s-check: $(INSTALLED) ## Render and validate deploy/k8s, and what builds the images
 	@$(PY) -m pytest tests/rules/test_deploy.py tests/rules/test_images.py
