@@ -109,7 +109,8 @@ class Reply(msgspec.Struct, frozen=True):
     @property
     def kept(self) -> tuple[int, dict[str, str], bytes]:
         """All but what tells this request from others."""
-        return self.status, self.headers | {"quartet-trace": ""}, self.body
+        own = {"quartet-trace": "", "server-timing": ""}  # of the one request
+        return self.status, self.headers | own, self.body
 
 
 class Call:
