@@ -32,6 +32,8 @@ def test_only_the_public_routes_are_described(described: Any) -> None:
         "/api/busy",
         "/api/conflict",
         "/api/slow",
+        "/api/begun",
+        "/api/endless",
     }
     assert set(described["paths"]["/api/named/{name}"]) == {"delete"}
 
