@@ -160,7 +160,7 @@ class Upstreams:
                     sock_read=request.limit,
                 ),
             )
-            if response.headers.get("Connection", "").lower() == "close":
+            if endpoint.is_ready and response.headers.get("Connection", "").lower() == "close":
                 endpoint.note("drains")
             return Reply(response, await _whole(response))
         finally:

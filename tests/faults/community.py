@@ -54,6 +54,7 @@ class Community:
         self._articles: list[Article] = []
         self._busy: set[tuple[str, str, str]] = set()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._troubles: list[BaseException | None] = []
 
     async def assemble(self) -> None:
         """Register the cast. All of them follow the first, whom content has heard of by the end."""
@@ -75,7 +76,8 @@ class Community:
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-            await asyncio.gather(*self._under_way)
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+            assert not self._troubles, self._troubles
 
     async def served_by_all(self, within: float) -> float:
         """How many seconds it takes until somebody can register and follow an author, who can
@@ -107,9 +109,14 @@ class Community:
         while True:
             task = asyncio.create_task(self._deed())
             self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            task.add_done_callback(self._done)
             due += 1 / rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if task.exception() is not None:
+            self._troubles.append(task.exception())
 
     async def _deed(self) -> None:
         deeds: dict[Callable[[], Awaitable[object]], int] = {

@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from deploy.local.suite import PROCESSES, role
@@ -17,12 +18,15 @@ READY_WITHIN = 60.0  # seconds
 
 @dataclass(frozen=True)
 class Fault:
-    """`seamless` says that no request may fail; `mails_twice` how many mails may be sent twice."""
+    """`seamless` says that no request may fail; `mails_twice` how many mails may be sent twice;
+    `without` names a server that is dead from before the first request until all is at rest.
+    """
 
     name: str
     strike: Break
     seamless: bool = False
     mails_twice: int = 0
+    without: str = ""
 
 
 def kill(name: str) -> Fault:
@@ -54,16 +58,32 @@ def lose(server: str, name: str, seconds: float) -> Fault:
     """Nothing listens where a server was, which nobody needs to answer a request."""
 
     async def leave_dead(ground: Ground) -> None:
-        child = ground.stack.servers.children[server]
-        strike(child, signal.SIGKILL)
-        await child.stop(grace=1)
-        try:
+        async with absent(ground, server):
             await asyncio.sleep(seconds)
-        finally:
-            child.start()
-            await child.ready(READY_WITHIN)
 
     return Fault(f"{name} dead for {seconds:g} s", leave_dead, seamless=True)
+
+
+def lack(server: str, name: str, seconds: float) -> Fault:
+    """The same throughout, for so many seconds of writing."""
+
+    async def go_on(_: Ground) -> None:
+        await asyncio.sleep(seconds)
+
+    return Fault(f"{name} dead throughout", go_on, seamless=True, without=server)
+
+
+@asynccontextmanager
+async def absent(ground: Ground, server: str) -> AsyncIterator[None]:
+    """Nothing listens where the server was while the context is open."""
+    child = ground.stack.servers.children[server]
+    strike(child, signal.SIGKILL)
+    await child.stop(grace=1)
+    try:
+        yield
+    finally:
+        child.start()
+        await child.ready(READY_WITHIN)
 
 
 async def kill_postgres(ground: Ground) -> None:
@@ -129,5 +149,5 @@ def absences(postgres: float, others: float) -> tuple[Fault, ...]:
         stop("postgres", "PostgreSQL", postgres, seamless=False),
         stop("valkey", "Valkey", others, seamless=True),
         lose("valkey", "Valkey", others),
-        lose("collector", "collector", others),
+        lack("collector", "collector", others),
     )

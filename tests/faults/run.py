@@ -1,11 +1,12 @@
 """One fault amid writes, and what came of it."""
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Self
 
 from tests.faults.checker import check
-from tests.faults.faults import Fault
+from tests.faults.faults import Fault, absent
 from tests.faults.findings import Finding, Wrong
 from tests.faults.ground import Ground
 from tests.faults.history import History
@@ -77,12 +78,13 @@ async def endure(
     """
     stack, history = ground.stack, ground.community.history
     writes, requests = len(history.writes), len(history.requests)
-    async with ground.community.writing(rate):
-        await asyncio.sleep(before)
-        await fault.strike(ground)
-        recovery = await ground.community.served_by_all(RECOVERED_WITHIN)
-        await asyncio.sleep(after)
-    await ground.come_to_rest(rest_within)
+    async with absent(ground, fault.without) if fault.without else nullcontext():
+        async with ground.community.writing(rate):
+            await asyncio.sleep(before)
+            await fault.strike(ground)
+            recovery = await ground.community.served_by_all(RECOVERED_WITHIN)
+            await asyncio.sleep(after)
+        await ground.come_to_rest(rest_within)
     found = check(history, await read(stack.addresses.databases, stack.servers.mail_dir))
     new = [finding for finding in found if finding not in ground.known]
     ground.known.update(new)

@@ -21,81 +21,74 @@ def fact(subject: str, position: int, **data: Any) -> Fact:
     return Fact(f"{subject}/{position}", position, subject, data, at, published=True)
 
 
-def told(facts: list[Fact]) -> Notifications:
-    """What the two were told of it."""
+ABOUT = {"article_id": "s", "author_id": "a"}
+OF_USERS = [
+    fact("users.registered.v1", 1, account_id="a"),
+    fact("users.registered.v1", 2, account_id="b"),
+    fact("users.followed.v1", 3, follower_id="b", followee_id="a"),
+]
+OF_CONTENT = [
+    fact("content.article_published.v1", 4, **ABOUT),
+    fact("content.article_favorited.v1", 5, account_id="b", **ABOUT),
+    fact("content.comment_created.v1", 6, account_id="b", comment_id=7, **ABOUT),
+]
+
+
+def asked() -> History:
+    done = Outcome.ACKNOWLEDGED
+    return History(
+        [
+            Write("register", "ada", mark="ada", outcome=done),
+            Write("register", "bob", mark="bob", outcome=done),
+            Write("follow", "bob", target="ada", outcome=done),
+            Write("publish", "ada", mark="Story", outcome=done),
+            Write("favorite", "bob", target="Story", outcome=done),
+            Write("comment", "bob", mark="Nice", target="Story", outcome=done),
+        ]
+    )
+
+
+def content() -> Content:
+    numbers = {"favourites of article s": 1, "articles": 1}
+    return Content(
+        [("s", "a", "Story")],
+        [("7", "s", "b", "Nice")],
+        Counter([("b", "s")]),
+        Counter("ab"),
+        Counter([("b", "a")]),
+        dict(numbers),
+        dict(numbers),
+        list(OF_CONTENT),
+        Counter(item.id for item in OF_USERS),
+    )
+
+
+def notifications() -> Notifications:
+    told = [("a", "followed", "b"), ("b", "published", "s")]
+    told += [("a", "favorited", "b:s"), ("a", "commented", "7")]
     return Notifications(
-        Counter(
-            [
-                ("a", "followed", "b"),
-                ("b", "published", "s"),
-                ("a", "favorited", "b:s"),
-                ("a", "commented", "7"),
-            ]
-        ),
+        Counter(told),
         Counter("ab"),
         Counter("s"),
         Counter([("b", "a", 3)]),
-        Counter(item.id for item in facts),
+        Counter(item.id for item in [*OF_USERS, *OF_CONTENT]),
     )
 
 
-def mailed() -> Mails:
-    """The mail that came of it."""
-    return Mails(
-        {
-            "wa": ("email.welcome", {"account_id": "a"}),
-            "wb": ("email.welcome", {"account_id": "b"}),
-            "tb": (
-                "email.notification",
-                {"recipient_id": "b", "kind": "published", "article_id": "s"},
-            ),
-        },
-        Counter(["wa", "wb", "tb"]),
-        Counter(["wa", "wb", "tb"]),
-        {("b", "published")},
-    )
+def mails() -> Mails:
+    tidings = {"recipient_id": "b", "kind": "published", "article_id": "s"}
+    jobs: dict[str, tuple[str, dict[str, Any]]] = {
+        "wa": ("email.welcome", {"account_id": "a"}),
+        "wb": ("email.welcome", {"account_id": "b"}),
+        "tb": ("email.notification", tidings),
+    }
+    return Mails(jobs, Counter(list(jobs)), Counter(list(jobs)), {("b", "published")})
 
 
 def whole() -> tuple[History, Snapshot]:
     """Ada has written; Bob follows her, likes it, and has said so."""
-    done = Outcome.ACKNOWLEDGED
-    writes = [
-        Write("register", "ada", mark="ada", outcome=done),
-        Write("register", "bob", mark="bob", outcome=done),
-        Write("follow", "bob", target="ada", outcome=done),
-        Write("publish", "ada", mark="Story", outcome=done),
-        Write("favorite", "bob", target="Story", outcome=done),
-        Write("comment", "bob", mark="Nice", target="Story", outcome=done),
-    ]
-    users = [
-        fact("users.registered.v1", 1, account_id="a"),
-        fact("users.registered.v1", 2, account_id="b"),
-        fact("users.followed.v1", 3, follower_id="b", followee_id="a"),
-    ]
-    about = {"article_id": "s", "author_id": "a"}
-    content = [
-        fact("content.article_published.v1", 4, **about),
-        fact("content.article_favorited.v1", 5, account_id="b", **about),
-        fact("content.comment_created.v1", 6, account_id="b", comment_id=7, **about),
-    ]
-    numbers = {"favourites of article s": 1, "articles": 1}
-    return History(writes), Snapshot(
-        Users({"ada": "a", "bob": "b"}, Counter([("b", "a")]), users),
-        Content(
-            [("s", "a", "Story")],
-            [("7", "s", "b", "Nice")],
-            Counter([("b", "s")]),
-            Counter("ab"),
-            Counter([("b", "a")]),
-            dict(numbers),
-            dict(numbers),
-            content,
-            Counter(item.id for item in users),
-        ),
-        told([*users, *content]),
-        Counter(),
-        mailed(),
-    )
+    users = Users({"ada": "a", "bob": "b"}, Counter([("b", "a")]), list(OF_USERS))
+    return asked(), Snapshot(users, content(), notifications(), Counter(), mails())
 
 
 PLACES: dict[str, Callable[[Snapshot], Any]] = {

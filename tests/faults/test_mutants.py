@@ -17,7 +17,7 @@ from tests.faults.mutants.builds import RIGHT, WRONG
 from tests.faults.run import Result, endure
 
 RATE = 40.0  # requests a second
-REST = 8.0  # seconds; a mail that tells of what was lost is tried for hours
+REST = 4.0  # seconds; a mail that tells of what was lost is tried for hours
 PROVES = {
     "acknowledges before it commits": Wrong.LOST,
     "forgets what it took in": Wrong.DUPLICATED,
