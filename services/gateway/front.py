@@ -11,6 +11,7 @@ from services.gateway.body import ClientGone
 from services.gateway.cors import Cors
 from services.gateway.exchange import CLIENT_GONE, SERVER, Exchange, Receive, Send, request_id
 from services.gateway.outgoing import Outgoing
+from services.gateway.own import Own
 from services.gateway.proxy import Proxy
 from services.gateway.security import Security
 from services.gateway.settings import Settings
@@ -41,6 +42,7 @@ class Front:
         self._cors = Cors(settings.allowed_origins)
         self._security = Security(settings)
         self._proxy = Proxy(app, settings, self._cors)
+        self._own = Own(app, settings, self._proxy, self._cors)
         self._resources = app.extensions
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -91,7 +93,9 @@ class Front:
         if route is None:
             raise NotThisMethod(allowed(routes))
         exchange.routed(route)
-        if not await self._resources["cache"].answer(exchange, route):
+        if route.upstream == "gateway":
+            await self._own.answer(exchange, route)
+        elif not await self._resources["cache"].answer(exchange, route):
             await self._proxy.forward(exchange, route)
 
     async def _options(self, exchange: Exchange, allow: str) -> None:

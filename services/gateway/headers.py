@@ -44,13 +44,16 @@ _RESPONSE_PREFIXES = (b"quartet-", b"access-control-")
 _POSITION = b"quartet-position"
 _READ = frozenset(
     {
+        b"accept",
         b"access-control-request-headers",
         b"access-control-request-method",
         b"authorization",
         b"connection",
         b"content-length",
+        b"content-type",
         b"expect",
         b"host",
+        b"idempotency-key",
         b"if-none-match",
         b"origin",
         b"quartet-after",

@@ -26,6 +26,7 @@ CLASSES: Mapping[Limit, Policy | None] = {
     "write": Policy("write", quota=100, window=20),
     "login": Policy("login", quota=40, window=480),
     "registration": Policy("registration", quota=40, window=480),
+    "vitals": Policy("vitals", quota=60, window=60),
 }
 _CONNECTIONS = 8  # a question takes microseconds; to open many at once would take longer
 _PREFIX = 64  # bits of an IPv6 address that one customer has
@@ -82,11 +83,13 @@ class Unlimited:
 
 
 def charges_of(exchange: Exchange, route: Route) -> list[Charge]:
-    """What a request counts against. An account is known only where its token was valid."""
+    """What a request counts against. An account is known only where its token was valid, and is
+    nothing to a route that asks for none: guesses of passwords count by address.
+    """
     client = exchange.scope.get("client")
     who = network(client[0]) if client else "unknown"
     charges = [Charge(ADDRESS, who)]
-    if exchange.account is not None:
+    if exchange.account is not None and route.access != "public":
         who = str(exchange.account)
         charges.append(Charge(ACCOUNT, who))
     policy = CLASSES[route.limit or ("read" if route.method == "GET" else "write")]

@@ -40,20 +40,33 @@ class Proxy:
         """Serve one request. Raises `AppError` for what is refused, or fails before the reply
         begins; `ClientGone`; and `BrokenOff` for a reply that can't be completed.
         """
-        try:
-            await self._identify(exchange, route)
-        finally:  # a wrong token counts as well
-            await self._resources["limits"].admit(exchange, route)
-        fields = await self._fields(exchange)
-        body = Body(exchange.receive, exchange.fields, limit=self._limit, patience=self._patience)
+        await self.admit(exchange, route)
+        fields = await self.fields(exchange)
+        body = self.body(exchange)
         sent = await self._open(body, exchange, fields)
         async with ClientWatch(exchange, body) as watch:
             reply = await self._ask(exchange, route, fields, body, sent)
             try:
-                await self._remember(exchange, reply)
+                await self.remember(exchange, reply)
                 await self._deliver(exchange, reply, watch)
             finally:
                 reply.close()
+
+    async def admit(self, exchange: Exchange, route: Route) -> None:
+        """Find out who asks, and count the request. Raises `Unauthorized`, `TooManyRequests`."""
+        try:
+            await self._identify(exchange, route)
+        finally:  # a wrong token counts as well
+            await self._resources["limits"].admit(exchange, route)
+
+    def body(self, exchange: Exchange, limit: int | None = None) -> Body:
+        """What the client sends, of `limit` bytes at most."""
+        return Body(
+            exchange.receive,
+            exchange.fields,
+            limit=min(limit or self._limit, self._limit),
+            patience=self._patience,
+        )
 
     async def _identify(self, exchange: Exchange, route: Route) -> None:
         """A wrong token is refused even where none is needed, as the services do."""
@@ -62,7 +75,8 @@ class Proxy:
             token = bearer(authorization.decode("latin-1"))
             exchange.account = (await self._resources["verifier"].verify(token)).id
 
-    async def _fields(self, exchange: Exchange) -> CIMultiDict[str]:
+    async def fields(self, exchange: Exchange) -> CIMultiDict[str]:
+        """What a service is told in the header, for this client."""
         scope, given = exchange.scope, exchange.fields
         fields = headers.to_service(scope["headers"], given.get(b"connection"))
         client = scope.get("client")
@@ -115,7 +129,7 @@ class Proxy:
         finally:
             exchange.upstream_seconds = time.perf_counter() - begun
 
-    async def _remember(self, exchange: Exchange, reply: Reply) -> None:
+    async def remember(self, exchange: Exchange, reply: Reply) -> None:
         """Before the client has the reply: their next request may come by another gateway."""
         said = reply.headers.get(position.POSITION)
         if exchange.account is None:

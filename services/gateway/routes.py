@@ -35,4 +35,8 @@ ROUTES = (
     Route("PUT", "/api/notifications/preferences", "notifications", "required"),
     Route("GET", "/api/notifications/unsubscribe", "notifications", "public"),
     Route("POST", "/api/notifications/unsubscribe", "notifications", "public"),
+    Route("GET", "/api/home", "gateway", "optional", timeout=2.0),
+    Route("POST", "/api/vitals", "gateway", "public", limit="vitals"),
+    # What a document writes counts by itself, as the route that does it.
+    Route("POST", "/graphql", "gateway", "optional", limit="read"),
 )

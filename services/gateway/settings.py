@@ -31,6 +31,7 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     client_timeout: float = 30.0
     upstream_connections: int = 100
     keep_alive: float = 4.0
+    vitals_pages: tuple[str, ...] = ("/docs",)
 
     @property
     def upstreams(self) -> dict[str, tuple[str, ...]]:

@@ -8,10 +8,11 @@ import msgspec
 
 from shared.http import Access
 
-Upstream: TypeAlias = Literal["users", "content", "notifications"]
+# "gateway" is this one itself: what it composes of the services, and what it takes in.
+Upstream: TypeAlias = Literal["users", "content", "notifications", "gateway"]
 Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 # What a route costs, or invites to; `services.gateway.limits` says how much of it there is.
-Limit: TypeAlias = Literal["read", "write", "login", "registration"]
+Limit: TypeAlias = Literal["read", "write", "login", "registration", "vitals"]
 _PATH = re.compile(r"(/([a-z0-9._-]+|\{[a-z_]+\}))+")
 
 
