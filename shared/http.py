@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 from urllib.parse import unquote_to_bytes
 
@@ -127,12 +128,24 @@ def _malformation(error: Exception) -> str:
 
 def query(type_: type[T]) -> T:
     """The query string as `type_`. Raises `Invalid`, naming every parameter that does not fit."""
-    given = request.args.to_dict()
+    given = request.args.to_dict() | {
+        name: request.args.getlist(name) for name in _lists(type_) if name in request.args
+    }
     try:
         return msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:
         faults = field_faults(given, type_, strict=False) or {"query": [sentence(str(error))]}
         raise Invalid("A query parameter is not valid.", errors=faults) from error
+
+
+@cache
+def _lists(type_: Any) -> tuple[str, ...]:
+    """The parameters that may be there several times."""
+    kinds = (
+        (field.encode_name, msgspec.inspect.type_info(field.type))
+        for field in msgspec.structs.fields(type_)
+    )
+    return tuple(name for name, kind in kinds if isinstance(kind, msgspec.inspect.ListType))
 
 
 def check_target(raw_path: bytes, query_string: bytes) -> None:

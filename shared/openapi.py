@@ -1,6 +1,7 @@
 """A service's OpenAPI 3.1 document, from what its routes declare."""
 
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +26,12 @@ def document(app: Quart) -> dict[str, Any]:
     """The document of `app`: its routes below /api, the schemas that they name, and security."""
     rules = [rule for rule in app.url_map.iter_rules() if rule.rule.startswith("/api/")]
     routes = [(rule, declared(app.view_functions[rule.endpoint])) for rule in rules]
+    return described(app.name, routes)
+
+
+def described(name: str, routes: Iterable[tuple[Rule, Operation]]) -> dict[str, Any]:
+    """The document of a service with these routes."""
+    routes = list(routes)
     types = [type_ for _, operation in routes for type_ in _types(operation)] + [Problem]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     paths: dict[str, Any] = {}
@@ -33,7 +40,7 @@ def document(app: Quart) -> dict[str, Any]:
             paths.setdefault(path_of(rule), {})[method.lower()] = _operation(rule, operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"Quartet {app.name}", "version": "1"},
+        "info": {"title": f"Quartet {name}", "version": "1"},
         "paths": paths,
         "components": {
             "schemas": schemas,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from quart import Quart
 
 from deploy.local import suite
+from services.gateway.operations import OPERATIONS
 from services.gateway.routes import ROUTES
 from shared.http import Access, declared
 from shared.openapi import methods_of, path_of
@@ -47,8 +48,12 @@ def settings_type(service: str) -> Any:
 
 
 def served() -> dict[Key, Access]:
-    """What the services let in of what comes by the gateway."""
-    found: dict[Key, Access] = {}
+    """What the services let in of what comes by the gateway, and what it answers itself."""
+    found: dict[Key, Access] = {
+        Key(rule.rule, method, "gateway"): operation.access
+        for rule, operation in OPERATIONS
+        for method in methods_of(rule)
+    }
     for service in suite.WITH_DATABASE:
         app = app_of(service)
         for rule in app.url_map.iter_rules():

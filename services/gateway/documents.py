@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from services.gateway.operations import described
 from services.gateway.table import Table
 from services.gateway.upstreams import Upstreams
 from shared.errors import PROBLEM_TYPE, AppError, Problem
@@ -37,7 +38,9 @@ class Documents:
     def __init__(self, upstreams: Upstreams, table: Table, names: Iterable[str]) -> None:
         self._upstreams = upstreams
         self._table = table
-        self._parts: dict[str, Part | None] = dict.fromkeys(names)
+        self._names = tuple(names)
+        self._parts: dict[str, Part | None] = dict.fromkeys(self._names)
+        self._parts["gateway"] = msgspec.convert(described(), Part)
         self._merged: Document = {}
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
@@ -48,7 +51,7 @@ class Documents:
         """
         async with self._asking:
             if time.monotonic() - self._asked_at > FRESH_SECONDS:
-                await asyncio.gather(*(self._ask(name) for name in self._parts))
+                await asyncio.gather(*(self._ask(name) for name in self._names))
                 self._merged = merge(self._parts, self._table)
                 self._asked_at = time.monotonic()
         return self._merged

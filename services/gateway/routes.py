@@ -13,6 +13,7 @@ ROUTES = (
     Route("POST", "/api/users/login", "users", "public", limit="login"),
     Route("GET", "/api/user", "users", "required"),
     Route("PUT", "/api/user", "users", "required"),
+    Route("GET", "/api/profiles", "users", "optional"),
     Route("GET", "/api/profiles/{username}", "users", "optional", cache=_TAGGED),
     Route("POST", "/api/profiles/{username}/follow", "users", "required"),
     Route("DELETE", "/api/profiles/{username}/follow", "users", "required"),

@@ -14,6 +14,7 @@ from services.users.queries import (
     insert_account,
     insert_follow,
     lock_account,
+    select_profiles,
     update_account,
 )
 from services.users.schema import UpdateUser
@@ -107,6 +108,15 @@ async def profile(db: Connection, username: str, viewer_id: UUID | None) -> Prof
     if found is None:
         raise NotFound("There is no such profile.", errors={"profile": ["not found"]})
     return found
+
+
+async def profiles(
+    db: Connection, usernames: list[str], viewer_id: UUID | None
+) -> list[Profile | None]:
+    """The profile of each name in any case; None for one that nobody has."""
+    keys = [names.key(username) for username in usernames]
+    found = await select_profiles(db, keys, viewer_id)
+    return [found.get(key) for key in keys]
 
 
 async def follow(db: Connection, follower_id: UUID, username: str, now: datetime) -> Profile:

@@ -130,6 +130,23 @@ async def find_profile(db: Connection, username_key: str, viewer_id: UUID | None
     return row and msgspec.convert(row, Profile)
 
 
+async def select_profiles(
+    db: Connection, username_keys: list[str], viewer_id: UUID | None
+) -> dict[str, Profile]:
+    """The profiles of those names that there are, as the viewer sees them, by their keys."""
+    rows = await db.fetch(
+        """SELECT id, username, username_key, bio, image,
+                  EXISTS (SELECT FROM follows
+                           WHERE follower_id = $2 AND followee_id = accounts.id
+                          OFFSET 0) AS following
+             FROM accounts
+            WHERE username_key = ANY($1::text[])""",
+        username_keys,
+        viewer_id,
+    )
+    return {row["username_key"]: msgspec.convert(row, Profile) for row in rows}
+
+
 async def insert_follow(
     db: Connection, follower_id: UUID, followee_id: UUID, now: datetime
 ) -> bool:

@@ -13,7 +13,7 @@ from shared import tags
 from shared.auth import caller, invalid_token, viewer
 from shared.database import connection, transaction
 from shared.errors import Problem
-from shared.http import body, operation, reply
+from shared.http import body, operation, query, reply
 from shared.tags import tagged
 
 AUTHENTICATION = "User and Authentication"
@@ -100,6 +100,23 @@ async def update() -> Response:
     return _own(account, caller().token)
 
 
+@users.get("/api/profiles")
+@operation(
+    "GetProfiles",
+    "What others see of several accounts",
+    access="optional",
+    tag=PROFILE,
+    query=schema.Names,
+    returns={200: schema.MultipleProfiles},
+)
+async def profiles() -> Response:
+    wanted, who = query(schema.Names), viewer()
+    async with connection() as db:
+        found = await accounts.profiles(db, wanted.username, who.id if who else None)
+    seen = [each and _seen(each) for each in found]
+    return reply(schema.MultipleProfiles(profiles=seen))
+
+
 @users.get("/api/profiles/<username>")
 @operation(
     "GetProfileByUsername",
@@ -183,7 +200,11 @@ def _own(account: model.Account, token: str, status: int = 200) -> Response:
 
 
 def _profile(found: model.Profile) -> Response:
-    seen = schema.Profile(
+    response = reply(schema.ProfileResponse(profile=_seen(found)))
+    return tagged(response, [tags.author(found.username)])
+
+
+def _seen(found: model.Profile) -> schema.Profile:
+    return schema.Profile(
         username=found.username, bio=found.bio, image=found.image, following=found.following
     )
-    return tagged(reply(schema.ProfileResponse(profile=seen)), [tags.author(found.username)])

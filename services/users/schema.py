@@ -94,6 +94,18 @@ class Profile(Struct, frozen=True, kw_only=True):
     following: bool
 
 
+class Names(Struct, frozen=True, kw_only=True):
+    """Whose profiles; the parameter is there once for each."""
+
+    username: Annotated[list[str], Meta(min_length=1, max_length=100)]
+
+
+class MultipleProfiles(Struct, frozen=True, kw_only=True):
+    """Profiles in the order of the names that were asked for; null where nobody has the name."""
+
+    profiles: list[Profile | None]
+
+
 class ProfileResponse(Struct, frozen=True, kw_only=True):
     """A reply about somebody."""
 

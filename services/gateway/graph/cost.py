@@ -17,6 +17,7 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
+    Node,
     OperationDefinitionNode,
     SelectionSetNode,
     VariableNode,
@@ -28,6 +29,7 @@ from services.gateway.graph.fields import BATCHED
 MOST_FIELDS = 5_000
 MOST_ASKS = 20
 MOST_DEPTH = 12
+MOST_WRITTEN = 200  # each is compared to each of the same name, before anything else is known
 DEFAULT_ROWS = 20  # as the schema says of each `limit`
 
 
@@ -52,6 +54,17 @@ class Cost(NamedTuple):
         if self.fields > MOST_FIELDS:
             return f"The document costs {self.fields} fields; {MOST_FIELDS} are allowed."
         return ""
+
+
+def written(document: DocumentNode) -> int:
+    """How many fields and fragments the document selects, as it stands there."""
+    count, nodes = 0, list[Node](document.definitions)
+    while nodes:
+        selected = getattr(nodes.pop(), "selection_set", None)
+        if selected is not None:
+            count += len(selected.selections)
+            nodes += selected.selections
+    return count
 
 
 class Meter:

@@ -25,7 +25,7 @@ from msgspec import Meta
 from opentelemetry import trace
 
 from services.gateway.asking import Asking
-from services.gateway.graph.cost import Meter
+from services.gateway.graph.cost import MOST_WRITTEN, Meter, written
 from services.gateway.graph.faults import Refuse, formatted
 from services.gateway.graph.fields import resolve_fields
 from services.gateway.graph.visit import Admits, Visit
@@ -33,7 +33,7 @@ from services.gateway.said import Said
 from shared.errors import UnsupportedMediaType
 from shared.http import decode
 
-MOST_TOKENS = 1_000
+MOST_TOKENS = 500
 _SDL = Path(__file__).with_name("schema.graphql")
 _JSON = b"application/json"
 _RESPONSE = b"application/graphql-response+json"
@@ -112,11 +112,14 @@ class Engine:
 
 def _parsed(query: str) -> DocumentNode:
     try:
-        return parse(query, max_tokens=MOST_TOKENS)
+        document = parse(query, max_tokens=MOST_TOKENS)
     except GraphQLError as error:
         raise Refuse([error]) from error
     except RecursionError as error:
         raise Refuse([GraphQLError("The document is nested too deeply.")]) from error
+    if written(document) > MOST_WRITTEN:
+        raise Refuse([GraphQLError(f"The document selects more than {MOST_WRITTEN} times.")])
+    return document
 
 
 def _note(operation: OperationDefinitionNode) -> None:

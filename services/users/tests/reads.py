@@ -8,11 +8,13 @@ from deploy.local.plans import Read
 from services.users import queries
 
 SOMEBODY, SOMEBODY_ELSE = UUID(int=9), UUID(int=10)
+NAMES = [str(n) for n in range(1, 101)]
 READS = {
     "account": Read(run=lambda db: queries.find_account(db, SOMEBODY)),
     "account, locked": Read(run=lambda db: queries.lock_account(db, SOMEBODY)),
     "account by address": Read(run=lambda db: queries.find_account_by_email(db, "9@x")),
     "profile": Read(run=lambda db: queries.find_profile(db, "9", SOMEBODY)),
+    "profiles": Read(run=lambda db: queries.select_profiles(db, NAMES, SOMEBODY)),
     "new hash": Read(run=lambda db: queries.update_password_hash(db, SOMEBODY, "", "")),
     "unfollow": Read(run=lambda db: queries.delete_follow(db, SOMEBODY, SOMEBODY_ELSE)),
 }

@@ -2,7 +2,7 @@
 
 import asyncio
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import asyncpg
@@ -205,6 +205,32 @@ async def test_a_profile_is_seen_by_anybody(nobody: Person, ada: Person, bob: Pe
     profile = {"username": ada.username, "bio": "", "image": "", "following": False}
     assert await nobody.get(path) == {"profile": profile}
     assert await bob.get(path) == {"profile": profile}
+
+
+async def test_many_profiles_come_in_the_order_of_their_names(
+    nobody: Person, ada: Person, bob: Person
+) -> None:
+    await succeeded(await bob.send("POST", f"/api/profiles/{ada.username}/follow"))
+    names = [bob.username, "nobody", ada.username.upper(), bob.username]
+    path = "/api/profiles?" + urlencode({"username": names}, doseq=True)
+    found = (await bob.get(path))["profiles"]
+    assert [one and (one["username"], one["following"]) for one in found] == [
+        (bob.username, False),
+        None,
+        (ada.username, True),
+        (bob.username, False),
+    ]
+    assert not any(one and one["following"] for one in (await nobody.get(path))["profiles"])
+
+
+async def test_profiles_are_asked_for_by_a_hundred_names_at_most(nobody: Person) -> None:
+    assert await faults(await nobody.send("GET", "/api/profiles")) == {
+        "username": ["can't be blank"],
+        "body": [],
+    }
+    path = "/api/profiles?" + "&".join(["username=x"] * 101)
+    said = await faults(await nobody.send("GET", path))
+    assert said == {"username": ["has too many entries (maximum is 100)"], "body": []}
 
 
 async def test_a_follow_shows(nobody: Person, ada: Person, bob: Person) -> None:
