@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+from opentelemetry import propagate
 from quart import Blueprint, Quart, Response, current_app
 
 from services.gateway.documents import Documents
@@ -37,6 +38,10 @@ async def docs() -> Response:
     response = Response(_PAGE, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["Cache-Control"] = "no-cache"
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    if carrier:  # how a page learns of the trace that it came by, for its beacon
+        response.headers["Server-Timing"] = f'traceparent;desc="{carrier["traceparent"]}"'
     return response
 
 

@@ -29,6 +29,7 @@ RATINGS: dict[Name, tuple[float, float]] = {
     "TTFB": (800, 1_800),
 }
 _MEDIA_TYPES = frozenset({b"", b"application/json", b"text/plain"})  # sendBeacon says the last
+_TRACEPARENT = "^(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?$"
 _tracer = trace.get_tracer("quartet.gateway")
 _meter = metrics.get_meter("quartet.gateway")
 _duration = _meter.create_histogram(
@@ -59,9 +60,7 @@ class Beacon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     vitals: Annotated[list[Vital], Meta(min_length=1, max_length=len(RATINGS))]
     page: Annotated[str, Meta(max_length=255)] = ""
-    traceparent: (
-        Annotated[str, Meta(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$")] | Literal[""]
-    ) = ""
+    traceparent: Annotated[str, Meta(pattern=_TRACEPARENT)] = ""
 
 
 class Vitals:
