@@ -129,7 +129,9 @@ def _malformation(error: Exception) -> str:
 def query(type_: type[T]) -> T:
     """The query string as `type_`. Raises `Invalid`, naming every parameter that does not fit."""
     given = request.args.to_dict() | {
-        name: request.args.getlist(name) for name in _lists(type_) if name in request.args
+        name: request.args.getlist(name)
+        for name in _lists(cast(Any, type_))
+        if name in request.args
     }
     try:
         return msgspec.convert(given, type_, strict=False)

@@ -113,7 +113,7 @@ async def profiles() -> Response:
     wanted, who = query(schema.Names), viewer()
     async with connection() as db:
         found = await accounts.profiles(db, wanted.username, who.id if who else None)
-    seen = [each and _seen(each) for each in found]
+    seen = [None if each is None else _seen(each) for each in found]
     return reply(schema.MultipleProfiles(profiles=seen))
 
 

@@ -9,6 +9,7 @@ import msgspec
 from services.gateway import target
 from services.gateway.routes import ROUTES
 from services.gateway.table import Method, Route
+from shared.errors import BadRequest
 
 _ROUTES = {(route.method, route.path): route for route in ROUTES}
 
@@ -38,6 +39,8 @@ class Call(msgspec.Struct, frozen=True):
         for name, value in arguments.items():
             place = f"{{{name}}}"
             if place in path:
+                if not value:
+                    raise BadRequest(f"The argument '{name}' is empty.")
                 path = path.replace(place, quote(value, safe=""))
             elif name != "input" and value is not None:
                 rest[name] = value

@@ -96,7 +96,8 @@ class Meter:
             elif isinstance(node, InlineFragmentNode):
                 on = node.type_condition
                 type_ = self._schema.get_type(on.name.value) if on else parent
-                cost = cost.beside(self._selected(node.selection_set, type_))
+                inside = self._selected(node.selection_set, type_)
+                cost = cost.beside(inside._replace(depth=1 + inside.depth))
         return cost
 
     def _fragment(self, name: str) -> Cost:
