@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from shared.testing import until
 from tests.e2e.client import Client
 
 WHOLE = """{ viewer { username } article(slug: "%s") { body author { username following }
@@ -82,8 +83,10 @@ async def test_those_who_did_something_are_looked_up_together(client: Client) ->
         await reader.ok("POST /articles/{slug}/favorite", slug=article["slug"])
     query = "{ notifications { unreadCount notifications { kind actor { username bio } } } }"
 
-    told: list[Any] = []
-    while len(told) < 3:
+    async def all_told() -> Any:
         told = (await graphql(writer, query))["notifications"]["notifications"]
+        return told if len(told) == 3 else None
+
+    told = await until(all_told, what="three notifications")
     assert {one["kind"] for one in told} == {"favorited"}
     assert all(one["actor"]["bio"] == "" for one in told)
