@@ -1,10 +1,12 @@
 """What the gateway's own operations are, for its part of the suite's document."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 from werkzeug.routing import Rule
 
+from services.gateway.graph import LONGEST
 from services.gateway.vitals import Beacon
 from shared import openapi
 from shared.http import Operation
@@ -28,7 +30,7 @@ class Home(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class GraphqlRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A document and the values of its variables."""
 
-    query: str
+    query: Annotated[str, Meta(max_length=LONGEST, examples=["{ tags }"])]
     variables: dict[str, Any] | None = None
     operation_name: str | None = None
 

@@ -14,6 +14,8 @@ from services.gateway.settings import Settings
 if TYPE_CHECKING:
     from services.gateway.graph.engine import Engine
 
+LONGEST = 16_384  # characters of a document
+
 
 class Graph:
     """Answers documents."""

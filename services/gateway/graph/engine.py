@@ -25,6 +25,7 @@ from msgspec import Meta
 from opentelemetry import trace
 
 from services.gateway.asking import Asking
+from services.gateway.graph import LONGEST
 from services.gateway.graph.cost import MOST_WRITTEN, Meter, written
 from services.gateway.graph.faults import Refuse, formatted
 from services.gateway.graph.fields import resolve_fields
@@ -42,7 +43,7 @@ _RESPONSE = b"application/graphql-response+json"
 class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A GraphQL request. An array of them is none."""
 
-    query: Annotated[str, Meta(min_length=1, max_length=16_384)]
+    query: Annotated[str, Meta(min_length=1, max_length=LONGEST)]
     variables: dict[str, Any] | None = None
     operation_name: str | None = None
     extensions: dict[str, Any] | None = None
