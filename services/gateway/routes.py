@@ -7,7 +7,10 @@ _TAGGED = Cache(seconds=600, swr=60, sie=86_400)
 _KEYS = Cache(seconds=60, swr=1, sie=3_600, members=True)
 
 ROUTES = (
-    # method, path, upstream, access
+    # method, path, upstream, access; what a GraphQL document writes counts by itself, as a write
+    Route("GET", "/api/home", "gateway", "optional", timeout=2.0),
+    Route("POST", "/graphql", "gateway", "optional", limit="read"),
+    Route("POST", "/api/vitals", "gateway", "public", limit="vitals"),
     Route("GET", "/.well-known/jwks.json", "users", "public", cache=_KEYS),
     Route("POST", "/api/users", "users", "public", limit="registration"),
     Route("POST", "/api/users/login", "users", "public", limit="login"),
@@ -36,8 +39,4 @@ ROUTES = (
     Route("PUT", "/api/notifications/preferences", "notifications", "required"),
     Route("GET", "/api/notifications/unsubscribe", "notifications", "public"),
     Route("POST", "/api/notifications/unsubscribe", "notifications", "public"),
-    Route("GET", "/api/home", "gateway", "optional", timeout=2.0),
-    Route("POST", "/api/vitals", "gateway", "public", limit="vitals"),
-    # What a document writes counts by itself, as the route that does it.
-    Route("POST", "/graphql", "gateway", "optional", limit="read"),
 )
