@@ -96,6 +96,24 @@ async def test_too_many_logins_are_refused_before_the_service_hears_of_them(
     assert (await limited.send("POST", "/api/users", headers=client, json={})).status == 200
 
 
+async def test_logins_by_graphql_count_as_logins_of_their_address(
+    limited: Running, behind: Behind, client: dict[str, str], signer: Signer, account: UUID
+) -> None:
+    assert LOGIN is not None
+    await login(limited, client, LOGIN.quota - 1)
+    query = """mutation { one: login(input: {email: "a", password: "b"}) { token }
+                          two: login(input: {email: "a", password: "c"}) { token } }"""
+    behind.requests.clear()
+    said = client | signer.headers(account)  # a token is nothing to a route that asks for none
+    answer = await limited.send("POST", "/graphql", headers=said, json={"query": query})
+    assert [request.path for request in behind.requests] == ["/api/users/login"]
+    refused = answer.json["errors"][-1]
+    assert refused["path"] == ["two"]
+    assert refused["extensions"]["code"] == "TOO_MANY_REQUESTS"
+    assert 1 <= refused["extensions"]["retryAfter"] <= 12
+    assert statuses(await login(limited, client)) == {429: 1}
+
+
 async def test_two_gateways_share_one_budget(
     limited: Running, other: Running, behind: Behind, client: dict[str, str]
 ) -> None:
