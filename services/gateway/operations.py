@@ -30,9 +30,10 @@ class Home(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class GraphqlRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A document and the values of its variables."""
 
+    # The examples are for the docs page, where a document of one operation needs neither.
     query: Annotated[str, Meta(max_length=LONGEST, examples=["{ tags }"])]
-    variables: dict[str, Any] | None = None
-    operation_name: str | None = None
+    variables: Annotated[dict[str, Any], Meta(examples=[{}])] | None = None
+    operation_name: Annotated[str, Meta(examples=[""])] | None = None
 
 
 class GraphqlResponse(msgspec.Struct, frozen=True, kw_only=True):

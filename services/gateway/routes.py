@@ -7,7 +7,7 @@ _TAGGED = Cache(seconds=600, swr=60, sie=86_400)
 _KEYS = Cache(seconds=60, swr=1, sie=3_600, members=True)
 
 ROUTES = (
-    # method, path, upstream, access; what a GraphQL document writes counts by itself, as a write
+    # method, path, upstream, access; each question of a GraphQL document counts by its own route
     Route("GET", "/api/home", "gateway", "optional", timeout=2.0),
     Route("POST", "/graphql", "gateway", "optional", limit="read"),
     Route("POST", "/api/vitals", "gateway", "public", limit="vitals"),

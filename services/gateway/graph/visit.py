@@ -42,12 +42,14 @@ class Refused(Exception):
 
 
 class Visit:
-    """Asks for the fields of one document. A service is asked the same question once."""
+    """Asks for the fields of one document. A service is asked the same question once. The first
+    question counted as the document; each other counts as the request that it saves its client.
+    """
 
     def __init__(self, asking: Asking, limits: Admits) -> None:
         self.asking, self._limits = asking, limits
         self._exchange = asking.exchange
-        self._answers: dict[str, asyncio.Task[Part]] = {}
+        self._answers: dict[str, asyncio.Task[Part]] = {}  # by target
         self.profiles = Loader(self._profiles)
 
     async def read(self, call: Call, arguments: Mapping[str, Any]) -> Any:
@@ -59,7 +61,7 @@ class Visit:
             bearer("")
         target = call.target(arguments)
         if target not in self._answers:
-            asked = self.asking.ask(route.upstream, "GET", target)
+            asked = self._asked(route, target, counted=not self._answers)
             self._answers[target] = asyncio.create_task(asked)
         return _value(call, await self._answers[target])
 
@@ -67,11 +69,10 @@ class Visit:
         """Do what a field of a mutation says; `name` is the field's in the reply. Counts against
         the quota of the route that does the same. Raises as `read` does, and `TooManyRequests`.
         """
-        route, exchange = call.route, self._exchange
-        if route.access == "required" and exchange.account is None:
+        route = call.route
+        if route.access == "required" and self._exchange.account is None:
             bearer("")
-        exchange.told = [field for field in exchange.told if not field[0].startswith(b"ratelimit")]
-        await self._limits.admit(exchange, route)
+        await self._admit(route)
         part = await self.asking.ask(
             route.upstream,
             call.method,
@@ -80,6 +81,19 @@ class Visit:
             self._key(name) if call.method == "POST" else "",
         )
         return _value(call, part)
+
+    async def _asked(self, route: Route, target: str, *, counted: bool) -> Part:
+        if not counted:
+            await self._admit(route)
+        return await self.asking.ask(route.upstream, "GET", target)
+
+    async def _admit(self, route: Route) -> None:
+        """Count a question. The reply tells how the quotas stand after the last."""
+        exchange = self._exchange
+        await self._limits.admit(exchange, route)
+        quotas = [field for field in exchange.told if field[0].startswith(b"ratelimit")]
+        others = [field for field in exchange.told if field not in quotas]
+        exchange.told = others + quotas[-2:]  # the policy and the state
 
     def _key(self, name: str) -> str:
         """The document's key makes one for each of its fields: they are different requests."""

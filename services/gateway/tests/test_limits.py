@@ -114,6 +114,16 @@ async def test_logins_by_graphql_count_as_logins_of_their_address(
     assert statuses(await login(limited, client)) == {429: 1}
 
 
+async def test_each_question_of_a_document_counts(
+    limited: Running, behind: Behind, client: dict[str, str]
+) -> None:
+    query = '{ tags more: tags articles { articlesCount } article(slug: "a") { slug } }'
+    answer = await limited.send("POST", "/graphql", headers=client, json={"query": query})
+    assert len(behind.requests) == 3
+    [state] = answer.headers.getall("RateLimit")
+    assert state.startswith(f'"address";r={ADDRESS.quota - 3};')
+
+
 async def test_two_gateways_share_one_budget(
     limited: Running, other: Running, behind: Behind, client: dict[str, str]
 ) -> None:
