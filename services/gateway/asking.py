@@ -41,15 +41,23 @@ class Part(NamedTuple):
 
 
 class Asking:
-    """Asks as the client of `exchange`, who waits `seconds` for all of it."""
+    """Asks as the client of `exchange`, who waits `seconds` for all of it; `fields` are what a
+    service would be told if the request were forwarded.
+    """
 
-    def __init__(self, app: Quart, proxy: Proxy, exchange: Exchange, seconds: float) -> None:
+    def __init__(
+        self,
+        app: Quart,
+        proxy: Proxy,
+        exchange: Exchange,
+        fields: CIMultiDict[str],
+        seconds: float,
+    ) -> None:
         self.exchange = exchange
         self._upstreams: Upstreams = app.extensions["upstreams"]
         self._proxy = proxy
         self._until = asyncio.get_running_loop().time() + seconds
-        self._fields: CIMultiDict[str] | None = None
-        self._telling = asyncio.Lock()
+        self._fields = _passed_on(fields)
         self._running, self._begun = 0, 0.0
         self._seen: dict[str, int] = {}
 
@@ -60,7 +68,7 @@ class Asking:
 
         Raises `Unavailable`, `BadGateway` and `GatewayTimeout` where it gives no answer in time.
         """
-        fields = await self._told(body, key)
+        fields = self._told(body, key)
         self._count(1)
         try:
             async with asyncio.timeout_at(self._until):
@@ -76,13 +84,7 @@ class Asking:
             await self._written(reply)
         return part
 
-    async def _told(self, body: bytes | None, key: str) -> CIMultiDict[str]:
-        async with self._telling:
-            if self._fields is None:
-                fields = await self._proxy.fields(self.exchange)
-                self._fields = CIMultiDict(
-                    (name, value) for name, value in fields.items() if name.lower() in _PASSED_ON
-                )
+    def _told(self, body: bytes | None, key: str) -> CIMultiDict[str]:
         told = CIMultiDict(self._fields, Accept="application/json")
         if body is not None:
             told["Content-Type"] = "application/json"
@@ -110,10 +112,16 @@ class Asking:
         await self._proxy.remember(self.exchange, reply)
         written = position.parse(reply.headers[position.POSITION])
         self._seen = position.newest(self._seen, written)
-        self._fields = None
+        self._fields = _passed_on(await self._proxy.fields(self.exchange))
         name = position.POSITION.lower().encode()
         told = [field for field in self.exchange.told if field[0] != name]
         self.exchange.told = [*told, (name, position.write(self._seen).encode())]
+
+
+def _passed_on(fields: CIMultiDict[str]) -> CIMultiDict[str]:
+    return CIMultiDict(
+        (name, value) for name, value in fields.items() if name.lower() in _PASSED_ON
+    )
 
 
 async def _whole(upstream: str, reply: Reply) -> Part:

@@ -42,11 +42,12 @@ class Own:
 
     async def answer(self, exchange: Exchange, route: Route) -> None:
         """Serve one request, as `Proxy.forward` does, and raise as it does."""
-        await self._proxy.admit(exchange, route)
+        fields = await self._proxy.admit(exchange, route)
         handler = self._handlers[route.path]
         body = self._proxy.body(exchange, handler.largest)
         data = await _read(body) if handler.largest else b""
-        asking = Asking(self._app, self._proxy, exchange, route.timeout or self._timeout)
+        seconds = route.timeout or self._timeout
+        asking = Asking(self._app, self._proxy, exchange, fields, seconds)
         async with ClientWatch(exchange, body) as watch:
             said = await handler.answer(asking, data)
             watch.end()

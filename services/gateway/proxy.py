@@ -40,8 +40,7 @@ class Proxy:
         """Serve one request. Raises `AppError` for what is refused, or fails before the reply
         begins; `ClientGone`; and `BrokenOff` for a reply that can't be completed.
         """
-        await self.admit(exchange, route)
-        fields = await self.fields(exchange)
+        fields = await self.admit(exchange, route)
         body = self.body(exchange)
         sent = await self._open(body, exchange, fields)
         async with ClientWatch(exchange, body) as watch:
@@ -52,12 +51,13 @@ class Proxy:
             finally:
                 reply.close()
 
-    async def admit(self, exchange: Exchange, route: Route) -> None:
-        """Find out who asks, and count the request. Raises `Unauthorized`, `TooManyRequests`."""
+    async def admit(self, exchange: Exchange, route: Route) -> CIMultiDict[str]:
+        """Let a request in; what its header says to the service. Raises `AppError`."""
         try:
             await self._identify(exchange, route)
         finally:  # a wrong token counts as well
             await self._resources["limits"].admit(exchange, route)
+        return await self.fields(exchange)
 
     def body(self, exchange: Exchange, limit: int | None = None) -> Body:
         """What the client sends, of `limit` bytes at most."""
