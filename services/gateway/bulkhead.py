@@ -65,14 +65,17 @@ class Bulkhead:
         while self.waiting and self.inside < self.limit.value:
             turn = next(queue for queue in self._queues if queue).popleft()
             self.waiting -= 1
-            self.inside += 1
-            turn.set_result(True)
+            if not turn.done():  # else it has gone away, and does not know yet
+                self.inside += 1
+                turn.set_result(True)
 
     def _make_room(self, priority: Priority) -> bool:
         for queue in reversed(self._queues[priority + 1 :]):
             if queue:
-                queue.pop().set_result(False)
+                turn = queue.pop()
                 self.waiting -= 1
+                if not turn.done():
+                    turn.set_result(False)
                 return True
         return False
 

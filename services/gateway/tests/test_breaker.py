@@ -1,5 +1,6 @@
 """When a breaker opens, what it lets through, and when it closes."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,13 +35,12 @@ def test_a_row_of_failures_opens_it_however_seldom_they_come() -> None:
     assert some.state == "open"
 
 
-def test_half_of_them_failing_opens_it_and_less_does_not() -> None:
-    for failures, state in ((9, "closed"), (10, "open")):
-        some = breaker()
-        for number in range(20):
-            some.record(100.0, failed=number % 2 == 0 and number < 2 * failures)
-        some.record(100.0, failed=failures == 10)
-        assert some.state == state
+@pytest.mark.parametrize(("every", "state"), [(3, "closed"), (2, "open")])
+def test_half_of_them_failing_opens_it_and_a_third_does_not(every: int, state: str) -> None:
+    some = breaker()
+    for number in range(30):
+        some.record(100.0, failed=number % every == 0)
+    assert some.state == state
 
 
 def test_what_went_well_before_hides_a_failure_for_less_than_a_second() -> None:

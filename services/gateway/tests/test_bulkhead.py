@@ -34,7 +34,7 @@ async def test_who_waits_gets_in_when_one_leaves_and_the_more_important_first() 
         task = await waits(some, priority)
         task.add_done_callback(lambda _, name=priority.name: order.append(name))
         tasks.append(task)
-    for task in tasks:
+    for _ in tasks:
         some.leave()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -82,45 +82,57 @@ async def test_nobody_overtakes_those_who_wait() -> None:
     assert some.enter()
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["come", "leave", "go", "turn"]), st.sampled_from(list(Priority)))
-    )
-)
+class Crowd:
+    """People at a door, who come, go in, leave, and go away."""
+
+    def __init__(self) -> None:
+        self.door = Bulkhead(AdaptiveLimit(2), 3)
+        self._tasks = list[asyncio.Task[bool]]()
+
+    async def _come(self, priority: Priority) -> bool:
+        try:
+            if not self.door.enter():
+                await self.door.wait(priority, SECONDS)
+        except Shed:
+            return False
+        return True
+
+    def do(self, event: str, priority: Priority) -> None:
+        if event == "come":
+            self._tasks.append(asyncio.create_task(self._come(priority)))
+        elif event == "leave":
+            self.leave()
+        elif event == "go" and self._tasks:
+            self._tasks[-1].cancel()
+
+    def leave(self) -> None:
+        inside = (one for one in self._tasks if one.done() and not one.cancelled() and one.result())
+        one = next(inside, None)
+        if one is not None:
+            self._tasks.remove(one)
+            self.door.leave()
+
+    async def all_leave(self) -> None:
+        for _ in range(3 * len(self._tasks) + 3):
+            self.leave()
+            await asyncio.sleep(0)
+
+
+_EVENTS = st.sampled_from(["come", "leave", "go", "turn"])
+
+
+@given(st.lists(st.tuples(_EVENTS, st.sampled_from(list(Priority)))))
 def test_no_place_is_lost_or_had_twice(events: list[tuple[str, Priority]]) -> None:
     """Some go away in the very moment in which their turn comes."""
 
     async def play() -> None:
-        some, tasks = Bulkhead(AdaptiveLimit(2), 3), list[asyncio.Task[bool]]()
-
-        async def come(priority: Priority) -> bool:
-            try:
-                if not some.enter():
-                    await some.wait(priority, SECONDS)
-            except Shed:
-                return False
-            return True
-
+        crowd = Crowd()
         for event, priority in events:
-            if event == "come":
-                tasks.append(asyncio.create_task(come(priority)))
-            elif event == "leave" and _inside(tasks):
-                tasks.remove(_inside(tasks)[0])
-                some.leave()
-            elif event == "go" and tasks:
-                tasks[-1].cancel()
-            else:
+            crowd.do(event, priority)
+            assert crowd.door.inside <= 2
+            if event == "turn":
                 await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        for _ in range(3 * len(tasks)):
-            inside = _inside(tasks)
-            if inside:
-                tasks.remove(inside[0])
-                some.leave()
-            await asyncio.sleep(0)
-        assert (some.inside, some.waiting) == (0, 0)
-
-    def _inside(tasks: list[asyncio.Task[bool]]) -> list[asyncio.Task[bool]]:
-        return [one for one in tasks if one.done() and not one.cancelled() and one.result()]
+        await crowd.all_leave()
+        assert (crowd.door.inside, crowd.door.waiting) == (0, 0)
 
     asyncio.run(play())
