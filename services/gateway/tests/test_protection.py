@@ -135,16 +135,17 @@ async def _is(value: object, wanted: object) -> bool:
 
 
 async def test_one_of_two_that_only_fails_is_left_alone_and_the_last_never_is() -> None:
-    async with pods(says(500), says(200)) as [bad, good]:
-        async with asking(bad.url, good.url, breaker_least=1000) as upstreams:
-            statuses = Counter([await asked(upstreams) for _ in range(60)])
-            assert statuses[500] == FAILURES
-            assert len(bad.requests) == FAILURES
-            good.answer = says(500)
-            for _ in range(20):
-                await asked(upstreams)
-            assert len(bad.requests) == FAILURES, "still left alone"
-            assert len(good.requests) > 60, "the last one is asked whatever it says"
+    async with (
+        pods(says(500), says(200)) as [bad, good],
+        asking(bad.url, good.url, breaker_least=1000) as upstreams,
+    ):
+        statuses = Counter([await asked(upstreams) for _ in range(60)])
+        assert statuses[500] == len(bad.requests) == FAILURES
+        good.answer = says(500)
+        for _ in range(20):
+            await asked(upstreams)
+        assert len(bad.requests) == FAILURES, "still left alone"
+        assert len(good.requests) > 60, "the last one is asked whatever it says"
 
 
 async def test_one_that_hangs_is_left_alone() -> None:
@@ -179,9 +180,12 @@ async def test_retries_end_with_the_budget() -> None:
         await reader.readuntil(b"\r\n\r\n")
         heard += 1
 
-    async with talking(talk) as one, talking(talk) as other:
-        async with asking(one, other, breaker_least=10_000, retry_budget=0.1) as upstreams:
-            assert {await asked(upstreams) for _ in range(200)} == {502}
+    async with (
+        talking(talk) as one,
+        talking(talk) as other,
+        asking(one, other, breaker_least=10_000, retry_budget=0.1) as upstreams,
+    ):
+        assert {await asked(upstreams) for _ in range(200)} == {502}
     assert heard == 200 + 20 + 10
 
 
@@ -272,28 +276,32 @@ async def test_a_late_read_goes_to_another_process_and_the_loser_ends() -> None:
         finally:
             ended.set()
 
-    async with pods(says(200), says(200)) as [one, other]:
-        async with asking(one.url, other.url, hedging="on") as upstreams:
-            for _ in range(40):
-                await asked(upstreams, hedge=True)
-            one.answer, before = late, len(other.requests)
-            upstreams.services["content"].endpoints[1].outstanding = 5  # so that one is asked first
-            begun = time.monotonic()
-            assert await asked(upstreams, hedge=True) == 200
-            assert time.monotonic() - begun < 1.0
-            assert len(other.requests) == before + 1
-            await asyncio.wait_for(ended.wait(), 1.0)
+    async with (
+        pods(says(200), says(200)) as [one, other],
+        asking(one.url, other.url, hedging="on") as upstreams,
+    ):
+        for _ in range(40):
+            await asked(upstreams, hedge=True)
+        one.answer, before = late, len(other.requests)
+        upstreams.services["content"].endpoints[1].outstanding = 5  # so that one is asked first
+        begun = time.monotonic()
+        assert await asked(upstreams, hedge=True) == 200
+        assert time.monotonic() - begun < 1.0
+        assert len(other.requests) == before + 1
+        await asyncio.wait_for(ended.wait(), 1.0)
 
 
 @pytest.mark.parametrize("told", [{}, {"hedging": "on", "retry_budget": 0.0}])
 async def test_nothing_is_asked_twice_unless_told_and_within_the_budget(
     told: dict[str, object],
 ) -> None:
-    async with pods(says(200), says(200)) as [one, other]:
-        async with asking(one.url, other.url, **told) as upstreams:
-            for _ in range(40):
-                await asked(upstreams, hedge=True)
-            one.answer, before = hangs, len(other.requests)
-            upstreams.services["content"].endpoints[1].outstanding = 5
-            assert await asked(upstreams, hedge=True, timeout=0.3) == 504
-            assert len(other.requests) == before
+    async with (
+        pods(says(200), says(200)) as [one, other],
+        asking(one.url, other.url, **told) as upstreams,
+    ):
+        for _ in range(40):
+            await asked(upstreams, hedge=True)
+        one.answer, before = hangs, len(other.requests)
+        upstreams.services["content"].endpoints[1].outstanding = 5
+        assert await asked(upstreams, hedge=True, timeout=0.3) == 504
+        assert len(other.requests) == before
