@@ -285,7 +285,8 @@ def use_upstreams(app: Quart, settings: Settings) -> None:
                 app.extensions["soft_checks"][name] = partial(upstreams.check, name)
                 service, resize = upstreams.services[name], upstreams.guards[name].resize
                 directory = Directory(service, urls, upstreams.probe, resize)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(directory.refresh(), settings.connect_timeout)
+                if is_dynamic(urls):  # what needs no DNS is known already
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(directory.refresh(), settings.connect_timeout)
                 await stack.enter_async_context(background(directory.run(settings.resolve)))
             yield
