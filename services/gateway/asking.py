@@ -7,9 +7,11 @@ from typing import NamedTuple
 from multidict import CIMultiDict, CIMultiDictProxy
 from quart import Quart
 
+from services.gateway.bulkhead import Priority
+from services.gateway.calls import BrokenOff, Reply
 from services.gateway.exchange import Exchange
 from services.gateway.proxy import Proxy
-from services.gateway.upstreams import BrokenOff, Reply, Upstreams
+from services.gateway.upstreams import Upstreams
 from shared import idempotency, position
 from shared.errors import BadGateway, GatewayTimeout
 
@@ -62,9 +64,17 @@ class Asking:
         self._seen: dict[str, int] = {}
 
     async def ask(
-        self, upstream: str, method: str, target: str, body: bytes | None = None, key: str = ""
+        self,
+        upstream: str,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        key: str = "",
+        *,
+        route: str,
     ) -> Part:
-        """Ask a service. JSON is sent as `body`, `key` is the `Idempotency-Key` of a write.
+        """Ask a service. JSON is sent as `body`, `key` is the `Idempotency-Key` of a write; `route`
+        is the path in the table that leads there.
 
         Raises `Unavailable`, `BadGateway` and `GatewayTimeout` where it gives no answer in time.
         """
@@ -73,7 +83,14 @@ class Asking:
         try:
             async with asyncio.timeout_at(self._until):
                 reply = await self._upstreams.ask(
-                    upstream, method, target, fields, body, self._left(upstream)
+                    upstream,
+                    method,
+                    target,
+                    fields,
+                    body,
+                    self._left(upstream),
+                    route=route,
+                    priority=Priority.of(method, member=self.exchange.account is not None),
                 )
                 part = await _whole(upstream, reply)
         except TimeoutError as error:

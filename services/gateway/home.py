@@ -75,7 +75,8 @@ class Home:
 async def _members(asking: Asking, piece: Piece) -> dict[str, msgspec.Raw] | None:
     """The members as the service wrote them, byte for byte; None where it did not answer well."""
     try:
-        part = await asking.ask(piece.upstream, "GET", piece.target)
+        route = piece.target.partition("?")[0]
+        part = await asking.ask(piece.upstream, "GET", piece.target, route=route)
         if part.status != 200:
             raise BadGateway(f"The {piece.upstream} service answered {part.status}.")
         said = msgspec.json.decode(part.body, type=dict[str, msgspec.Raw])

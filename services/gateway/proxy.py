@@ -13,11 +13,13 @@ from quart import Quart
 
 from services.gateway import headers
 from services.gateway.body import Body, ClientGone
+from services.gateway.bulkhead import Priority
+from services.gateway.calls import BrokenOff, Reply
 from services.gateway.cors import Cors
 from services.gateway.exchange import Exchange
 from services.gateway.settings import Settings
 from services.gateway.table import Route
-from services.gateway.upstreams import BrokenOff, Reply, Upstreams
+from services.gateway.upstreams import Upstreams
 from shared import position
 from shared.auth import bearer
 from shared.errors import AppError
@@ -120,7 +122,15 @@ class Proxy:
         upstreams: Upstreams = self._resources["upstreams"]
         try:
             return await upstreams.ask(
-                route.upstream, exchange.method, target, fields, sent, route.timeout
+                route.upstream,
+                exchange.method,
+                target,
+                fields,
+                sent,
+                route.timeout,
+                route=route.path,
+                priority=Priority.of(exchange.method, member=exchange.account is not None),
+                hedge=route.hedge,
             )
         except AppError:
             if body.fault is not None:

@@ -79,13 +79,14 @@ class Visit:
             call.target(arguments),
             call.body(arguments),
             self._key(name) if call.method == "POST" else "",
+            route=route.path,
         )
         return _value(call, part)
 
     async def _asked(self, route: Route, target: str, *, counted: bool) -> Part:
         if not counted:
             await self._admit(route)
-        return await self.asking.ask(route.upstream, "GET", target)
+        return await self.asking.ask(route.upstream, "GET", target, route=route.path)
 
     async def _admit(self, route: Route) -> None:
         """Count a question. The reply tells how the quotas stand after the last."""
