@@ -27,11 +27,8 @@ async def _once(
 def connections(settings: Settings) -> aiohttp.ClientSession:
     """Keeps connections to services; must be closed."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0,
-            limit_per_host=settings.upstream_connections,
-            keepalive_timeout=settings.keep_alive,
-        ),
+        # Without limits of its own: bulkheads bound requests, and streams must not block them.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=settings.keep_alive),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         raise_for_status=False,

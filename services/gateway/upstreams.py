@@ -105,12 +105,12 @@ class Upstreams:
         except BaseException as error:
             late = isinstance(error, TimeoutError) or patience.expired()
             if telling and (late or isinstance(error, aiohttp.ClientError | OSError)):
-                guard.fail(slow=late)
+                guard.fail(begun, slow=late)
             else:
-                guard.forget()
+                guard.forget(begun)
             raise
         if reply.status >= 500:
-            guard.fail()
+            guard.fail(begun)
         else:
             seconds = guard.succeed(request.route, begun)
             if request.hedge:
