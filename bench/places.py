@@ -140,7 +140,9 @@ def _peer(name: str, port: int) -> tuple[str, ...]:
     programs = load.VENV / "bin"
     if name == "fastapi":
         arguments = f"--port {port} --workers {WORKERS} --no-access-log --log-level warning"
-        uvicorn = f"-m uvicorn bench.peers.fastapi_app:app --loop uvloop --http httptools {arguments}"
+        uvicorn = (
+            f"-m uvicorn bench.peers.fastapi_app:app --loop uvloop --http httptools {arguments}"
+        )
         return (str(programs / "python"), *uvicorn.split())
     arguments = f"--bind 127.0.0.1:{port} --workers {WORKERS} --worker-class gthread --threads 4"
     gunicorn = f"-m gunicorn bench.peers.flask_app:app {arguments} --keep-alive 60"

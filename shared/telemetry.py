@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -24,6 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 FLUSH_SECONDS = 3.0
 # Bounds of histograms of seconds, from a fast statement to what nobody waits for.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+_NOT_SAMPLED = nullcontext(trace.INVALID_SPAN)
 _UNSAID = {"record_exception": False, "set_status_on_exception": False}
 _SECRET = ("password", "token", "secret", "authorization", "cookie", "email", "key")
 
@@ -68,6 +70,9 @@ class _DiscreetTracer(trace.Tracer):
         return self._tracer.start_span(*args, **kwargs | _UNSAID)
 
     def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
+        current = trace.get_current_span()
+        if current.get_span_context().is_valid and not current.is_recording():
+            return _NOT_SAMPLED  # its parts are not either, and there are many
         return self._tracer.start_as_current_span(*args, **kwargs | _UNSAID)
 
 

@@ -5,7 +5,14 @@ from uuid import UUID
 
 from sqlalchemy import ForeignKey, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
-from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, load_only, mapped_column, relationship
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    joinedload,
+    load_only,
+    mapped_column,
+    relationship,
+)
 
 
 class Base(DeclarativeBase):
