@@ -26,6 +26,9 @@ _UNREACHABLE = (
     asyncpg.QueryCanceledError,
     asyncpg.InternalClientError,  # used in the moment between the server's farewell and its end
 )
+# A statement is planned once and not for each of its values: lists would plan for longer than they
+# run. So each must have a plan that is right for all values, as tests hold.
+SESSION = {"plan_cache_mode": "force_generic_plan"}
 _RELAY = 1  # its session is not of the pool
 
 
@@ -142,7 +145,7 @@ def use_database(app: Quart, settings: DataSettings) -> None:
             reset=_keep_session,
             timeout=settings.pool_wait,
             command_timeout=settings.statement_timeout,
-            server_settings={"application_name": app.name},
+            server_settings={"application_name": app.name, **SESSION},
         ) as pool:
             await check_room(pool, settings)
             app.extensions["database"] = pool

@@ -79,7 +79,7 @@ class _Watch:
 
 
 def _may_have_body(scope: Any) -> bool:
-    """In HTTP/1.1, a body is announced (RFC 9112, 6.3)."""
-    if not scope["http_version"].startswith("1"):
+    """In HTTP/1.1, a body is announced (RFC 9112, 6.3); a read hardly ever has one."""
+    if scope["method"] not in ("GET", "HEAD") or not scope["http_version"].startswith("1"):
         return True
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])

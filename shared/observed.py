@@ -16,7 +16,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from shared.context import Work, begin_work
 from shared.telemetry import SECONDS
 
-TRACE = "Quartet-Trace"
+_TRACE = b"quartet-trace"
 UNOBSERVED = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CARRIED = {b"traceparent", b"tracestate", b"baggage"}
@@ -39,10 +39,11 @@ class Observed:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or scope["path"] in UNOBSERVED:
-            begin_work()
+        if scope["type"] != "http":
             return await self._app(scope, receive, send)
         work, begun = begin_work(), time.perf_counter()
+        if scope["path"] in UNOBSERVED:
+            return await self._app(scope, receive, _naming_no_trace(send))
         span = _begun(scope)
         token = otel_context.attach(trace.set_span_in_context(span, Context()))
         trace_id = format(span.get_span_context().trace_id, "032x").encode()
@@ -52,7 +53,7 @@ class Observed:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                added = [(TRACE.lower().encode(), trace_id), *_timing(work)]
+                added = [(_TRACE, trace_id), *_timing(work)]
                 message = {**message, "headers": [*message["headers"], *added]}
             else:
                 size += len(message.get("body", b""))
@@ -66,6 +67,15 @@ class Observed:
             _measure(scope, work, status, seconds)
             _end(span, status)
             otel_context.detach(token)
+
+
+def _naming_no_trace(send: Any) -> Any:
+    async def named(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (_TRACE, b"0" * 32)]}
+        await send(message)
+
+    return named
 
 
 def _begun(scope: Any) -> Span:
