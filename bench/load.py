@@ -40,11 +40,16 @@ class Spoilt(Exception):
 
 
 async def load(
-    url: str, seconds: float, connections: int, told: Mapping[str, str] | None = None
+    url: str,
+    seconds: float,
+    connections: int,
+    told: Mapping[str, str] | None = None,
+    *,
+    refusals: bool = False,
 ) -> Report:
     """Ask for `url` again and again, on so many connections; `told` is for `load.lua`.
 
-    Raises `Spoilt`.
+    Raises `Spoilt`, for replies of status 400 and more as well unless `refusals` are expected.
     """
     command = [
         shutil.which("wrk") or str(_WRK),
@@ -71,7 +76,7 @@ async def load(
     if process.returncode:
         raise Spoilt(output.decode())
     report = msgspec.json.decode(output.strip().splitlines()[-1], type=Report)
-    if report.failed or report.broken or not report.requests:
+    if (report.failed and not refusals) or report.broken or not report.requests:
         raise Spoilt(f"{url}: {report}")
     return report
 

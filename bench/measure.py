@@ -55,7 +55,8 @@ class Result(msgspec.Struct, frozen=True):
 
     def of(self, side: str, what: str) -> float:
         """The median of a figure of one side, `ours` or `peer`."""
-        return statistics.median(getattr(getattr(one, side), what) for one in self.rounds)
+        laps = [one.ours if side == "ours" else one.peer for one in self.rounds]
+        return float(statistics.median(getattr(one, what) for one in laps))
 
 
 async def race(places: Places, case: Race, *, rounds: int, seconds: float, tell: Tell) -> Result:
@@ -63,8 +64,8 @@ async def race(places: Places, case: Race, *, rounds: int, seconds: float, tell:
     and all of them are run anew; the last try counts, whatever came out.
     """
     async with places.opened(case.ours, case.peer) as (ours, peer):
-        await _lap(ours, case.path, 1, case.connections)  # warms caches, pools and plans
-        await _lap(peer, case.peer_path, 1, case.connections)
+        await lap(ours, case.path, 1, case.connections)  # warms caches, pools and plans
+        await lap(peer, case.peer_path, 1, case.connections)
         for _ in range(TRIES):
             result = Result(
                 case.name, [await _round(case, ours, peer, n, seconds) for n in range(rounds)]
@@ -77,10 +78,10 @@ async def race(places: Places, case: Race, *, rounds: int, seconds: float, tell:
 
 async def _round(case: Race, ours: Door, peer: Door, number: int, seconds: float) -> Round:
     async def run_ours() -> Lap:
-        return await _lap(ours, case.path, seconds, case.connections)
+        return await lap(ours, case.path, seconds, case.connections)
 
     async def run_peer() -> Lap:
-        return await _lap(peer, case.peer_path, seconds, case.connections)
+        return await lap(peer, case.peer_path, seconds, case.connections)
 
     if number % 2:  # whoever is first may find another machine than who is second
         theirs = await run_peer()
@@ -89,7 +90,8 @@ async def _round(case: Race, ours: Door, peer: Door, number: int, seconds: float
     return Round(first, await run_peer())
 
 
-async def _lap(door: Door, path: str, seconds: float, connections: int) -> Lap:
+async def lap(door: Door, path: str, seconds: float, connections: int) -> Lap:
+    """One run at one door."""
     before = load.cpu_seconds(door.pids)
     report = await load.load(door.url + path, seconds, connections)
     spent = load.cpu_seconds(door.pids) - before

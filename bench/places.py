@@ -45,15 +45,21 @@ class Door:
 
 
 class Places:
-    """Opens doors on a running stack, and closes them again."""
+    """Opens doors on a running stack, and closes them again. `databases` are those of further
+    content processes, by their doors.
+    """
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self._open: dict[str, Door] = {}
-        names = {"gateway": ("gateway",), "content": ("content",)}
-        for name, services in names.items():
-            children = tuple(stack.services[one] for one in services)
-            self._open[name] = Door(stack.addresses.services[name], children)
+        self.databases: dict[str, str] = {}
+        self._open = {
+            name: Door(stack.addresses.services[name], (child,))
+            for name, child in stack.services.items()
+        }
+
+    def door(self, name: str) -> Door:
+        """A door that is open."""
+        return self._open[name]
 
     @asynccontextmanager
     async def opened(self, *names: str) -> AsyncIterator[list[Door]]:
@@ -105,7 +111,7 @@ class Places:
         }
         return suite.program(name, told | TOLD | self._differs(name), suite.command(service))
 
-    def _differs(self, name: str) -> Mapping[str, str]:
+    def _differs(self, name: str) -> dict[str, str]:
         if name == "gateway-uncached":
             return {"GATEWAY_CACHE": "off"}
         if name == "gateway-forward":
@@ -113,6 +119,8 @@ class Places:
         if name == "gateway-untraced":
             content = self._open["content-untraced"].url
             return UNTRACED | {"GATEWAY_CACHE": "off", "GATEWAY_CONTENT_URL": content}
+        if name in self.databases:
+            return {"CONTENT_DATABASE_URL": self.databases[name]}
         return UNTRACED
 
     def _nginx(self, name: str, port: int) -> Program:
@@ -145,8 +153,8 @@ def _peer(name: str, port: int) -> tuple[str, ...]:
         )
         return (str(programs / "python"), *uvicorn.split())
     arguments = f"--bind 127.0.0.1:{port} --workers {WORKERS} --worker-class gthread --threads 4"
-    gunicorn = f"-m gunicorn bench.peers.flask_app:app {arguments} --keep-alive 60"
-    return (str(programs / "python"), *gunicorn.split())
+    gunicorn = "-m gunicorn bench.peers.flask_app:app --keep-alive 60"
+    return (str(programs / "python"), *gunicorn.split(), *arguments.split())
 
 
 def _say_nothing(name: str, sentence: str) -> None:

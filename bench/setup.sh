@@ -24,7 +24,10 @@ find_wrk() {
   }
 }
 
-cmp -s requirements/bench.lock $place/bench.lock && exit
+if cmp -s requirements/bench.lock $place/bench.lock; then
+  touch $place/bench.lock
+  exit
+fi
 echo "Installing what the benchmarks need" >&2
 [ -x $place/bin/python ] || .venv/bin/python -m venv --without-pip $place
 .venv/uv/bin/uv pip sync --quiet --system-certs --python $place/bin/python --require-hashes requirements/bench.lock

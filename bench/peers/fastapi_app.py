@@ -14,8 +14,9 @@ from bench.peers import tables
 
 CONNECTIONS = 10  # as many as the content service has
 
+URL = os.environ["PEER_DATABASE_URL"]  # noqa: TID251  (a peer has no settings of ours)
 engine = create_async_engine(
-    os.environ["PEER_DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://"),
+    URL.replace("postgresql://", "postgresql+asyncpg://"),
     pool_size=CONNECTIONS,
     max_overflow=0,
 )
