@@ -4,14 +4,14 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from granian.constants import Interfaces
-from granian.server.embed import Server as GranianServer
 from hypercorn.asyncio import serve as serve_hypercorn
 from hypercorn.config import Config
 
@@ -23,10 +23,8 @@ from shared.snapshot import Snapshot
 from shared.telemetry import start_logging, start_telemetry, stop_telemetry
 
 S = TypeVar("S", bound=ServiceSettings)
-# Clients of ours let go of an idle connection earlier. Hypercorn holds one that its client has
-# closed for as long, so each second costs whoever closes many.
-KEEP_ALIVE_SECONDS = 10.0
 BACKLOG = 1024
+LARGEST_HEADER = 65_536  # bytes of an HTTP/2 header; Granian would take 16 MiB
 MOST_CONNECTIONS = 16_384  # Granian stops accepting there; left to itself, at as few as its backlog
 SERVER_SECONDS = 60.0  # for a PostgreSQL that starts when we do
 SCHEMA_SECONDS = 300.0  # for migrations that somebody else applies
@@ -74,11 +72,25 @@ def _obey(
         known = [*apps, "migrate", "await-migrations", *commands.NAMES]
         _log.error("unknown command", command=command, known=known)
         return 64  # sysexits.h EX_USAGE
+    _require_certificate(settings)
     start_telemetry(name, settings.log_level)
     try:
         return _run(settings, apps[command[0]](settings))
     finally:
         stop_telemetry()
+
+
+def _require_certificate(settings: ServiceSettings) -> None:
+    """Raises `SettingsError` for a certificate that can't be served."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if not certificate and not key:
+        return
+    if not (certificate and key):
+        raise SettingsError(["TLS_CERTIFICATE and TLS_KEY: one is of no use without the other"])
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError([f"TLS_CERTIFICATE, TLS_KEY: {error}"]) from error
 
 
 async def _bring_schema(command: str, url: str, packages: Sequence[str]) -> int:
@@ -217,16 +229,24 @@ async def _until(
 async def _serve_hypercorn(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:
     config = Config()
     config.bind = [f"{settings.host}:{settings.port}"]
-    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    # Clients of ours let go of an idle connection earlier. One that its client has closed is held
+    # for as long, so each second costs whoever closes many.
+    config.keep_alive_timeout = settings.header_timeout
     config.keep_alive_max_requests = sys.maxsize  # a farewell says that we drain, and nothing else
     config.graceful_timeout = settings.grace
     config.accesslog = None
     config.errorlog = None
     config.include_server_header = False
+    config.certfile, config.keyfile = settings.tls_certificate or None, settings.tls_key or None
     await serve_hypercorn(app, config, shutdown_trigger=stop.wait)
 
 
 async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:
+    # Imported where it serves: it takes 5 MB of a process.
+    from granian.constants import Interfaces, SSLProtocols
+    from granian.http import HTTP1Settings, HTTP2Settings
+    from granian.server.embed import Server as GranianServer
+
     _require_free(settings.host, settings.port)
     server = GranianServer(
         app,
@@ -236,6 +256,11 @@ async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Even
         backlog=BACKLOG,
         backpressure=MOST_CONNECTIONS,
         log_enabled=False,
+        http1_settings=HTTP1Settings(header_read_timeout=round(settings.header_timeout * 1000)),
+        http2_settings=HTTP2Settings(max_headers_size=LARGEST_HEADER),
+        ssl_cert=Path(settings.tls_certificate) if settings.tls_certificate else None,
+        ssl_key=Path(settings.tls_key) if settings.tls_key else None,
+        ssl_protocol_min=SSLProtocols.tls12,
     )
 
     async def end() -> None:

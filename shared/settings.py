@@ -15,7 +15,9 @@ Server = Literal["hypercorn", "granian"]
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What each service can be told. Times are in seconds, sizes in bytes."""
+    """What each service can be told. Times are in seconds, sizes in bytes. `header_timeout` is for
+    the head of a client's next request; `tls_…` name PEM files, and without them there is no TLS.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -25,6 +27,9 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     body_limit: int = 1_048_576
     drain: float = 0.0
     grace: float = 10.0
+    header_timeout: float = 10.0
+    tls_certificate: str = ""
+    tls_key: str = ""
 
 
 class DataSettings(ServiceSettings, frozen=True, kw_only=True):

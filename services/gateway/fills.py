@@ -10,12 +10,13 @@ from uuid import uuid4
 from multidict import CIMultiDict
 
 from services.gateway import headers, kept
+from services.gateway.calls import BrokenOff, Reply
 from services.gateway.depot import LOCK_SECONDS, Depot, Looked, jittered
 from services.gateway.exchange import Exchange
 from services.gateway.kept import Entry, Fields, Shelf
 from services.gateway.purges import Demand, Purges
 from services.gateway.table import Cache, Route
-from services.gateway.upstreams import BrokenOff, Reply, Upstreams
+from services.gateway.upstreams import Upstreams
 from shared import position
 from shared.background import end
 from shared.errors import BadGateway
@@ -169,7 +170,14 @@ class Fills:
     async def _fetch(self, want: Want, asked: str) -> Outcome | None:
         route = want.route
         reply = await self._upstreams.ask(
-            route.upstream, "GET", want.target, want.fields, None, route.timeout
+            route.upstream,
+            "GET",
+            want.target,
+            want.fields,
+            None,
+            route.timeout,
+            route=route.path,
+            hedge=route.hedge,
         )
         try:
             body = await _body(reply)

@@ -8,6 +8,7 @@ from quart import Quart
 from services.gateway import headers, target
 from services.gateway.address import Clients
 from services.gateway.body import ClientGone
+from services.gateway.calls import BrokenOff
 from services.gateway.cors import Cors
 from services.gateway.exchange import CLIENT_GONE, SERVER, Exchange, Receive, Send, request_id
 from services.gateway.outgoing import Outgoing
@@ -15,7 +16,6 @@ from services.gateway.proxy import Proxy
 from services.gateway.security import Security
 from services.gateway.settings import Settings
 from services.gateway.table import Table, allowed
-from services.gateway.upstreams import BrokenOff
 from shared import errors
 from shared.errors import AppError, MethodNotAllowed, NotFound
 

@@ -13,11 +13,13 @@ from quart import Quart
 
 from services.gateway import headers
 from services.gateway.body import Body, ClientGone
+from services.gateway.bulkhead import Priority
+from services.gateway.calls import BrokenOff, Reply
 from services.gateway.cors import Cors
 from services.gateway.exchange import Exchange
 from services.gateway.settings import Settings
 from services.gateway.table import Route
-from services.gateway.upstreams import BrokenOff, Reply, Upstreams
+from services.gateway.upstreams import Upstreams
 from shared import position
 from shared.auth import bearer
 from shared.errors import AppError
@@ -106,7 +108,15 @@ class Proxy:
         upstreams: Upstreams = self._resources["upstreams"]
         try:
             return await upstreams.ask(
-                route.upstream, exchange.method, target, fields, sent, route.timeout
+                route.upstream,
+                exchange.method,
+                target,
+                fields,
+                sent,
+                route.timeout,
+                route=route.path,
+                priority=_priority(exchange),
+                hedge=route.hedge,
             )
         except AppError:
             if body.fault is not None:
@@ -191,6 +201,12 @@ class ClientWatch:
         self._exchange.gone = True
         assert self._watched is not None
         self._watched.cancel()
+
+
+def _priority(exchange: Exchange) -> Priority:
+    if exchange.method not in ("GET", "HEAD"):
+        return Priority.WRITE
+    return Priority.ANONYMOUS if exchange.account is None else Priority.MEMBER
 
 
 def _account(text: str) -> UUID | None:

@@ -30,7 +30,15 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     timeout: float = 10.0
     client_timeout: float = 30.0
     upstream_connections: int = 100
+    upstream_queue: int = 200
     keep_alive: float = 4.0
+    resolve: float = 5.0
+    retry_budget: float = 0.2
+    breaker_ratio: float = 0.5
+    breaker_least: int = 10
+    breaker_pause: float = 1.0
+    shedding: Literal["on", "off"] = "on"
+    hedging: Literal["on", "off"] = "off"
 
     @property
     def upstreams(self) -> dict[str, tuple[str, ...]]:

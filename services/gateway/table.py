@@ -32,7 +32,8 @@ class Route(msgspec.Struct, frozen=True):
 
     `timeout` (seconds) takes the place of the setting of that name. `limit` is the class whose
     quota a request counts against; without one, GET is a "read" and all else a "write". Replies
-    are kept as `cache` says; without it they are not.
+    are kept as `cache` says; without it they are not. `hedge` lets a read be sent to a second
+    process when the first is late, where the settings allow that at all.
     """
 
     method: Method
@@ -42,6 +43,7 @@ class Route(msgspec.Struct, frozen=True):
     timeout: float | None = None
     limit: Limit | None = None
     cache: Cache | None = None
+    hedge: bool = False
 
 
 class WrongTable(Exception):
@@ -111,6 +113,8 @@ def _fault(route: Route) -> str:
         return f"no such limit: {route.limit}"
     if route.timeout is not None and route.timeout <= 0:
         return "the timeout must be positive"
+    if route.hedge and route.method != "GET":
+        return "only a read can be sent twice"
     return _cache_fault(route)
 
 

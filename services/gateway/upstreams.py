@@ -1,81 +1,44 @@
-"""The services behind: connections to them, how they fail, and how they are."""
+"""The services behind: asking them, how they fail, and how they are."""
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import suppress
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, suppress
 from functools import partial
+from typing import Any
 
 import aiohttp
-import msgspec
 import yarl
 from multidict import CIMultiDict
-from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry import metrics, trace
 from quart import Quart
 
+from services.gateway import hedging
 from services.gateway.body import ONE_PIECE
+from services.gateway.bulkhead import Priority
+from services.gateway.calls import BrokenOff, Reply, Request
+from services.gateway.connections import NOT_REACHED, NothingAnswered, connections
+from services.gateway.discovery import Directory, is_dynamic
 from services.gateway.endpoints import READY, Endpoint, Service
+from services.gateway.gauges import observe
+from services.gateway.guard import Guard
 from services.gateway.settings import Settings
-from shared import idempotency
+from shared.background import background
 from shared.errors import BadGateway, GatewayTimeout, Unavailable
 from shared.service import DEADLINE
 
 PROBE_SECONDS = 0.5
 PROBE_PATIENCE = 1.0
 DELIVERY_SECONDS = 0.3  # for the service to undo what it began, and its answer to get here
-_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
-_NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _NOT_ADDED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})
-
-
-class BrokenOff(Exception):
-    """A reply ended before its end, when its head had gone to the client already."""
-
-
-class NothingAnswered(aiohttp.ClientError):
-    """A connection ended before a reply began; the request may have been served or not."""
-
-
-class Reply:
-    """A service's reply: small bodies are here as `whole`, others come by `pieces`."""
-
-    def __init__(self, response: aiohttp.ClientResponse, whole: bytes | None) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers = response.headers
-        self.raw_headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
-        self.whole = whole
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises `BrokenOff`."""
-        if self.whole is not None:
-            yield self.whole
-            return
-        try:
-            async for piece in self._response.content.iter_any():
-                yield piece
-        except (aiohttp.ClientError, OSError) as error:
-            raise BrokenOff from error
-
-    def close(self) -> None:
-        """Give the connection back; one with something left on it is closed."""
-        self._response.close()
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What to send, and for how many seconds to wait while nothing comes."""
-
-    method: str
-    target: str
-    headers: CIMultiDict[str]
-    body: bytes | AsyncIterator[bytes] | None
-    limit: float
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether to send it twice is no worse than once (RFC 9110, 9.2.2), and possible."""
-        harmless = self.method in _IDEMPOTENT or idempotency.HEADER in self.headers
-        return harmless and (self.body is None or isinstance(self.body, bytes))
+_meter = metrics.get_meter("quartet.gateway")
+_retries = _meter.create_counter(
+    "quartet.upstream.retries", "{request}", "Requests sent again, or not for want of budget"
+)
+_hedges = _meter.create_counter(
+    "quartet.upstream.hedges", "{request}", "Reads sent to a second process since the first is late"
+)
 
 
 class Upstreams:
@@ -86,10 +49,14 @@ class Upstreams:
         self._timeout = settings.timeout
         self._connect_timeout = settings.connect_timeout
         self._upload_timeout = settings.client_timeout
+        self._hedging = settings.hedging == "on"
+        self._lateness = hedging.Lateness()
         chance = random.Random()  # noqa: S311  (spreads load, guards nothing)
         self.services = {
-            name: Service(name, urls, chance) for name, urls in settings.upstreams.items()
+            name: Service(name, () if is_dynamic(urls) else urls, chance)
+            for name, urls in settings.upstreams.items()
         }
+        self.guards = {name: Guard(name, settings) for name in self.services}
 
     async def ask(
         self,
@@ -99,51 +66,127 @@ class Upstreams:
         headers: CIMultiDict[str],
         body: bytes | AsyncIterator[bytes] | None = None,
         timeout: float | None = None,
+        *,
+        route: str = "",
+        priority: Priority = Priority.ANONYMOUS,
+        hedge: bool = False,
     ) -> Reply:
         """Send a request and wait for the reply, the head of it at least. The service is told how
         long that may take.
 
-        Raises `Unavailable` where no connection can be had, `GatewayTimeout`, and `BadGateway` for
-        a reply that breaks off or is none.
+        Raises `Unavailable` where no connection can be had or the service is spared,
+        `GatewayTimeout`, and `BadGateway` for a reply that breaks off or is none.
         """
         limit = timeout or self._timeout
         upload = 0.0 if body is None or isinstance(body, bytes) else self._upload_timeout
-        request = Request(method, target, headers, body, limit)
+        hedge = hedge and self._hedging
+        request = Request(method, target, headers, body, limit, route, hedge)
         try:
             async with asyncio.timeout(limit + upload) as patience:
-                return await self._ask_any(self.services[upstream], request, patience)
-        except _NOT_REACHED as error:
+                return await self._ask_guarded(upstream, request, priority, patience)
+        except NOT_REACHED as error:
             raise Unavailable(f"The {upstream} service can't be reached.") from error
         except TimeoutError as error:
             raise GatewayTimeout(f"The {upstream} service did not answer in time.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise BadGateway(f"The {upstream} service gave no valid answer.") from error
 
+    async def _ask_guarded(
+        self, upstream: str, request: Request, priority: Priority, patience: asyncio.Timeout
+    ) -> Reply:
+        """Let the guard know how it went. Of a body that comes from the client bit by bit nobody
+        knows who broke it off: it says nothing about the service.
+        """
+        guard = self.guards[upstream]
+        begun = await guard.enter(priority)
+        telling = request.body is None or isinstance(request.body, bytes)
+        try:
+            reply = await self._ask_any(self.services[upstream], guard, request, patience)
+        except BaseException as error:
+            late = isinstance(error, TimeoutError) or patience.expired()
+            if telling and (late or isinstance(error, aiohttp.ClientError | OSError)):
+                guard.fail(slow=late)
+            else:
+                guard.forget()
+            raise
+        if reply.status >= 500:
+            guard.fail()
+        else:
+            seconds = guard.succeed(request.route, begun)
+            if request.hedge:
+                self._lateness.add(request.route, seconds)
+        return reply
+
     async def _ask_any(
-        self, service: Service, request: Request, patience: asyncio.Timeout
+        self, service: Service, guard: Guard, request: Request, patience: asyncio.Timeout
     ) -> Reply:
         """Whom no connection can be had to has received nothing, so the next one is asked. Who
         breaks off before they answer may have done everything: the request is sent again, once,
-        where that does no harm.
+        where that does no harm. Who can't serve it now has done nothing, and another may.
         """
-        endpoint, tried = service.choose(), list[Endpoint]()
+        tried = list[Endpoint]()
+        ask = self._ask_twice if request.hedge else self._ask_one
         repeatable = request.is_repeatable
         while True:
+            endpoint = service.choose(tried)
             tried.append(endpoint)
             try:
-                return await self._ask_one(endpoint, request, _left(patience))
-            except _NOT_REACHED:
-                endpoint.note("can't be reached")
+                reply = await ask(service, endpoint, request, patience)
+                busy = reply.status == 503 and repeatable and service.has_other(tried)
+                if not busy or not _affordable(service, guard, "unavailable", len(tried)):
+                    return reply
+                reply.close()
+            except NOT_REACHED:
                 if len(tried) >= len(service.endpoints):
                     raise
+                continue
             except NothingAnswered:
-                endpoint.note("broke off")
-                if not repeatable:
+                if not repeatable or not _affordable(service, guard, "broke off", len(tried)):
                     raise
-                repeatable = False
-            endpoint = service.choose(tried)
+            repeatable, ask = False, self._ask_one
 
-    async def _ask_one(self, endpoint: Endpoint, request: Request, left: float) -> Reply:
+    async def _ask_twice(
+        self, service: Service, endpoint: Endpoint, request: Request, patience: asyncio.Timeout
+    ) -> Reply:
+        """Ask another process as well, if this one is late; see `hedging`."""
+        late = self._lateness.after(request.route)
+        if late is None or not service.has_other([endpoint]):
+            return await self._ask_one(service, endpoint, request, patience)
+
+        def again() -> Coroutine[Any, Any, Reply] | None:
+            if not self.guards[service.name].budget.withdraw(time.monotonic()):
+                return None
+            _hedges.add(1, {"upstream": service.name})
+            other = service.choose([endpoint])
+            return self._ask_one(service, other, request, patience)
+
+        def first() -> Coroutine[Any, Any, Reply]:
+            return self._ask_one(service, endpoint, request, patience)
+
+        return await hedging.first_of(first, again, late, Reply.close)
+
+    async def _ask_one(
+        self, service: Service, endpoint: Endpoint, request: Request, patience: asyncio.Timeout
+    ) -> Reply:
+        try:
+            reply = await self._send(endpoint, request, _left(patience))
+        except NOT_REACHED:
+            endpoint.note("can't be reached")
+            raise
+        except NothingAnswered:
+            endpoint.note("broke off")
+            raise
+        except asyncio.CancelledError:
+            if patience.expired():
+                service.fail(endpoint)
+            raise
+        if reply.status >= 500:
+            service.fail(endpoint)
+        else:
+            endpoint.succeed()
+        return reply
+
+    async def _send(self, endpoint: Endpoint, request: Request, left: float) -> Reply:
         endpoint.outstanding += 1
         try:
             response = await self._session.request(
@@ -179,8 +222,13 @@ class Upstreams:
             reply.close()
 
     async def check(self, upstream: str) -> None:
-        """Raises `ConnectionError` where no process of a service was ready when last asked."""
+        """Raises `ConnectionError` where no process of a service was ready when last asked, or its
+        breaker is not closed.
+        """
         self.services[upstream].check()
+        state = self.guards[upstream].breaker.state
+        if state != "closed":
+            raise ConnectionError(f"breaker {state}")
 
     async def probe(self, endpoint: Endpoint) -> None:
         """Ask an endpoint again and again whether it is ready."""
@@ -188,7 +236,7 @@ class Upstreams:
         while True:
             try:
                 async with asyncio.timeout(PROBE_PATIENCE):
-                    reply = await self._ask_one(endpoint, request, PROBE_PATIENCE)
+                    reply = await self._send(endpoint, request, PROBE_PATIENCE)
                 reply.close()
                 endpoint.note(READY if reply.status == 200 else f"answered {reply.status}")
             except (aiohttp.ClientError, OSError) as error:
@@ -205,16 +253,14 @@ def _milliseconds(left: float) -> str:
     return str(max(1, round((left - DELIVERY_SECONDS) * 1000)))
 
 
-async def _once(
-    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keeps aiohttp from sending again by itself, with the old deadline and to the same process."""
-    try:
-        return await send(request)
-    except _NOT_REACHED:
-        raise
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-        raise NothingAnswered from error
+def _affordable(service: Service, guard: Guard, reason: str, tries: int) -> bool:
+    """Whether the budget has room for one more request; the trace tells of it."""
+    granted = guard.budget.withdraw(time.monotonic())
+    outcome = "sent" if granted else "over budget"
+    _retries.add(1, {"upstream": service.name, "reason": reason, "outcome": outcome})
+    if granted:
+        trace.get_current_span().set_attribute("http.request.resend_count", tries)
+    return granted
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes | None:
@@ -232,33 +278,14 @@ def use_upstreams(app: Quart, settings: Settings) -> None:
 
     @app.while_serving
     async def upstreams() -> AsyncGenerator[None, None]:
-        async with _session(settings) as session:
-            upstreams = Upstreams(session, settings)
-            app.extensions["upstreams"] = upstreams
-            probes = []
-            for name, service in upstreams.services.items():
+        async with connections(settings) as session, AsyncExitStack() as stack:
+            upstreams = app.extensions["upstreams"] = Upstreams(session, settings)
+            observe(upstreams.services, upstreams.guards)
+            for name, urls in settings.upstreams.items():
                 app.extensions["soft_checks"][name] = partial(upstreams.check, name)
-                probes += [asyncio.create_task(upstreams.probe(one)) for one in service.endpoints]
+                service, resize = upstreams.services[name], upstreams.guards[name].resize
+                directory = Directory(service, urls, upstreams.probe, resize)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(directory.refresh(), settings.connect_timeout)
+                await stack.enter_async_context(background(directory.run(settings.resolve)))
             yield
-            for probe in probes:
-                probe.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*probes)
-
-
-def _session(settings: Settings) -> aiohttp.ClientSession:
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0,
-            limit_per_host=settings.upstream_connections,
-            keepalive_timeout=settings.keep_alive,
-        ),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        raise_for_status=False,
-        middlewares=(_once,),
-        trust_env=False,
-    )
-    # The gateway's own span is the service's parent: one more in between would tell nothing new.
-    AioHttpClientInstrumentor.uninstrument_session(session)
-    return session

@@ -91,6 +91,22 @@ async def test_settings_that_cannot_be_used_are_all_told_and_are_exit_code_78() 
     assert len(lines[0]["faults"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"PROBE_TLS_KEY": "/nowhere"}, "without the other"),
+        ({"PROBE_TLS_KEY": "/nowhere", "PROBE_TLS_CERTIFICATE": "/nowhere"}, "No such file"),
+    ],
+)
+async def test_a_certificate_that_cannot_be_served_is_exit_code_78(
+    told: dict[str, str], said: str
+) -> None:
+    async with started(**told) as process:
+        code, lines = await ended(process)
+    assert code == 78
+    assert said in lines[0]["faults"][0]
+
+
 async def test_an_unknown_command_is_exit_code_64() -> None:
     async with started("dance") as process:
         code, lines = await ended(process)

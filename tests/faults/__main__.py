@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from deploy.local.suite import ROOT, SERVICES
-from shared.server import KEEP_ALIVE_SECONDS
+from shared.settings import ServiceSettings
 from tests.faults.faults import KILLS, SERVERS, Fault, absences, restart_in_turn
 from tests.faults.ground import Ground, ground
 from tests.faults.processes import measure
@@ -29,7 +29,7 @@ async def main() -> int:
         async with ground(Path(folder, "one")) as one:
             before = one.held
             results, broken = await _break(one)
-            broken += await one.holds_more(within=2 * KEEP_ALIVE_SECONDS)
+            broken += await one.holds_more(within=2 * ServiceSettings().header_timeout)
             after = await measure(one.stack)
         rolling = Fault("rolling restart", restart_in_turn, seamless=True)
         replicas = dict.fromkeys(SERVICES, 2)

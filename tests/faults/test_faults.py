@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.server import KEEP_ALIVE_SECONDS
+from shared.settings import ServiceSettings
 from tests.faults.faults import KILLS, SERVERS, Fault, absences, restart_halves
 from tests.faults.ground import Ground
 from tests.faults.run import endure
@@ -25,4 +25,4 @@ async def test_a_rolling_restart_fails_no_request(doubled: Ground) -> None:
 
 
 async def test_nothing_is_held_that_was_not_before(broken: Ground) -> None:
-    assert await broken.holds_more(within=2 * KEEP_ALIVE_SECONDS) == []
+    assert await broken.holds_more(within=2 * ServiceSettings().header_timeout) == []

@@ -73,6 +73,35 @@ async def test_an_ambiguous_request_is_refused(
     assert behind.requests == []
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding: chunked, identity",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: \x0bchunked",
+        b"Transfer-Encoding : chunked",
+        b"X: a\r\n Transfer-Encoding: chunked",
+        b"Content-Length: 3\r\nContent-Length: 3",
+        b"Content-Length: 3, 3",
+        b"Content-Length: 0x3",
+        b"Content-Length: 3\r\nTransfer-Encoding: identity",
+    ],
+)
+async def test_a_framing_that_can_be_doubted_smuggles_nothing(
+    gateway: Running, behind: Behind, fields: bytes
+) -> None:
+    """Whatever a service receives has one length, and that is ours (RFC 9112, 6.3 and 11.2)."""
+    smuggled = b"GET /api/tags HTTP/1.1\r\nHost: a\r\n\r\n"
+    head = b"POST /api/users HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n\r\n"
+    answer = await gateway.raw(head + b"0\r\n\r\n" + smuggled)
+    if not answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 501")):
+        [request] = [one for one in behind.requests if one.path == "/api/users"]
+        assert "Transfer-Encoding" not in request.headers
+        assert request.headers["Content-Length"] in ("0", "3")
+
+
 async def test_two_lengths_never_reach_a_service(gateway: Running, behind: Behind) -> None:
     """CL with TE (RFC 9112, 6.3): refused, or read by TE and sent on with one length only."""
     answer = await gateway.raw(

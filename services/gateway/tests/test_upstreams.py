@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ import pytest
 
 from services.gateway.tests.behind import Behind, free_port, talking
 from services.gateway.tests.conftest import Told
-from services.gateway.tests.running import Running, running
+from services.gateway.tests.running import ROOT, Running, running
 from shared.testing import Signer, until
 
 Started = Callable[..., AbstractAsyncContextManager[Running]]
@@ -126,6 +128,46 @@ async def test_a_write_with_a_key_is_sent_again_once(
         )
         assert reply.status == 502
         assert len(odd.heard) == 2
+
+
+@asynccontextmanager
+async def killable(count: int) -> AsyncIterator[dict[str, asyncio.subprocess.Process]]:
+    """Processes of a service by their URLs."""
+    found = {}
+    for _ in range(count):
+        port = free_port()
+        found[f"http://127.0.0.1:{port}"] = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.gateway.tests.pod", str(port)), cwd=ROOT
+        )
+    try:
+        yield found
+    finally:
+        for process in found.values():
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def test_one_of_three_killed_under_load_fails_no_read(before: Started) -> None:
+    async with killable(3) as pods, before(*pods) as gateway:
+        for url in pods:
+            await gateway.logged(event="upstream", url=url, state="ok")
+        statuses, until_ = Counter[int](), asyncio.get_running_loop().time() + 2.0
+
+        async def client() -> None:
+            while asyncio.get_running_loop().time() < until_:
+                statuses[(await gateway.send("GET", "/api/tags")).status] += 1
+
+        clients = [asyncio.create_task(client()) for _ in range(20)]
+        await until(lambda: _over(statuses, 100), what="some load")
+        next(iter(pods.values())).kill()
+        await asyncio.gather(*clients)
+        assert set(statuses) == {200}
+        assert statuses[200] > 200
+
+
+async def _over(statuses: Counter[int], count: int) -> bool:
+    return statuses.total() > count
 
 
 async def test_one_that_drains_is_left_at_once(before: Started, behind: Behind) -> None:

@@ -1,0 +1,61 @@
+"""What is sent to a service, and what comes back."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import aiohttp
+import msgspec
+from multidict import CIMultiDict
+
+from shared import idempotency
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+
+
+class BrokenOff(Exception):
+    """A reply ended before its end, when its head had gone to the client already."""
+
+
+class Reply:
+    """A service's reply: small bodies are here as `whole`, others come by `pieces`."""
+
+    def __init__(self, response: aiohttp.ClientResponse, whole: bytes | None) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = response.headers
+        self.raw_headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
+        self.whole = whole
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises `BrokenOff`."""
+        if self.whole is not None:
+            yield self.whole
+            return
+        try:
+            async for piece in self._response.content.iter_any():
+                yield piece
+        except (aiohttp.ClientError, OSError) as error:
+            raise BrokenOff from error
+
+    def close(self) -> None:
+        """Give the connection back; one with something left on it is closed."""
+        self._response.close()
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to send, and for how many seconds to wait while nothing comes. `route` is what requests
+    that take about as long have in common; `hedge` says that it may be sent twice at once.
+    """
+
+    method: str
+    target: str
+    headers: CIMultiDict[str]
+    body: bytes | AsyncIterator[bytes] | None
+    limit: float
+    route: str = ""
+    hedge: bool = False
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether to send it twice is no worse than once (RFC 9110, 9.2.2), and possible."""
+        harmless = self.method in _IDEMPOTENT or idempotency.HEADER in self.headers
+        return harmless and (self.body is None or isinstance(self.body, bytes))

@@ -1,0 +1,138 @@
+"""TLS, HTTP/2, and clients that take their time; on both servers."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from services.gateway.tests import second
+from services.gateway.tests.behind import Behind, free_port
+from services.gateway.tests.conftest import Told
+from services.gateway.tests.running import Running, running, start
+from shared.testing import until
+
+
+@pytest.fixture(scope="module")
+def files(folder: Path) -> tuple[str, str]:
+    return second.certificate(folder)
+
+
+@pytest.fixture(scope="module", params=["granian", "hypercorn"])
+async def secure(
+    request: pytest.FixtureRequest, folder: Path, told: Told, files: tuple[str, str]
+) -> AsyncIterator[Running]:
+    """A gateway that speaks TLS."""
+    port = free_port()
+    extra = {"GATEWAY_SERVER": request.param, "GATEWAY_PORT": str(port)}
+    extra |= {"GATEWAY_TLS_CERTIFICATE": files[0], "GATEWAY_TLS_KEY": files[1]}
+    process, log = await start(folder, told | extra)
+    url = f"https://127.0.0.1:{port}"
+
+    async def ready() -> bool:
+        assert process.returncode is None, log.read_text()
+        try:
+            answer = await second.ask(port, "GET", "/readyz", trust=files[0])
+        except OSError:
+            return False
+        return answer.fields[":status"] == "200"
+
+    async with aiohttp.ClientSession() as session:
+        gateway = Running(url, port, process, log, session)
+        try:
+            await until(ready, seconds=20, what="the gateway")
+            yield gateway
+        finally:
+            assert await gateway.stop() == 0
+
+
+async def test_http_2_over_tls(secure: Running, behind: Behind, files: tuple[str, str]) -> None:
+    answer = await second.ask(secure.port, "GET", "/api/tags?a=b", trust=files[0])
+    assert answer.fields[":status"] == "200"
+    assert "strict-transport-security" in answer.fields
+    said = json.loads(answer.body)
+    assert said["target"] == "/api/tags?a=b"
+    assert said["headers"]["via"].startswith("2")
+    assert said["headers"]["x-forwarded-proto"] == "https"
+    assert said["headers"]["x-forwarded-host"] == "127.0.0.1"
+    posted = await second.ask(secure.port, "POST", "/api/users", body=b"abc", trust=files[0])
+    assert json.loads(posted.body)["body"] == "abc"
+
+
+async def test_http_2_without_tls(gateway: Running, behind: Behind) -> None:
+    """With prior knowledge (RFC 9113, 3.3)."""
+    answer = await second.ask(gateway.port, "POST", "/api/users", body=b"abc")
+    assert answer.fields[":status"] == "200"
+    assert json.loads(answer.body)["body"] == "abc"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("transfer-encoding", "chunked"),
+        ("connection", "close"),
+        ("content-length", "1"),
+        ("content-length", "3, 3"),
+        ("X-Upper", "1"),
+        ("x", "a\r\nhost: b"),
+        (":path", "/api/user"),
+        ("host", "other"),
+    ],
+)
+async def test_what_http_2_forbids_never_reaches_a_service_as_it_is(
+    gateway: Running, behind: Behind, more: tuple[str, str]
+) -> None:
+    """RFC 9113, 8.2: refused, or without what could be read in two ways."""
+    answer = await second.ask(gateway.port, "POST", "/api/users", more, body=b"abc")
+    if answer.refused or answer.fields[":status"].startswith("4"):
+        assert behind.requests == []
+        return
+    said = json.loads(answer.body)
+    assert said["body"] == "abc"
+    assert said["target"] == "/api/users"
+    assert said["headers"]["content-length"] == "3"
+    assert not {"transfer-encoding", "connection"} & set(said["headers"])
+
+
+@pytest.fixture(scope="module", params=["granian", "hypercorn"])
+async def impatient(
+    request: pytest.FixtureRequest, folder: Path, session: aiohttp.ClientSession, told: Told
+) -> AsyncIterator[Running]:
+    """A gateway that waits half a second for a header."""
+    extra = {"GATEWAY_SERVER": request.param, "GATEWAY_HEADER_TIMEOUT": "0.5"}
+    async with running(folder, session, told | extra) as gateway:
+        yield gateway
+
+
+async def test_a_client_whose_header_never_ends_is_sent_away(impatient: Running) -> None:
+    """However busily it sends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient.port)
+    begun = time.monotonic()
+    writer.write(b"GET /api/tags HTTP/1.1\r\nHost: a\r\n")
+    with suppress(ConnectionError):
+        while not reader.at_eof():
+            writer.write(b"X: y\r\n")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(1000), 0.1)
+    assert 0.3 < time.monotonic() - begun < 3
+    writer.close()
+
+
+async def test_a_client_that_waits_for_a_slow_answer_is_not(
+    impatient: Running, behind: Behind
+) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(1.0)
+        return web.Response(text="late")
+
+    behind.answer = answer
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient.port)
+    writer.write(b"GET /api/tags HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert await asyncio.wait_for(reader.readuntil(b"late"), 3)
+    assert await asyncio.wait_for(reader.read(), 3) == b"", "then the connection is idle, and ends"
+    writer.close()
