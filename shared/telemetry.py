@@ -16,7 +16,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -45,7 +45,10 @@ def start_telemetry(service: str, log_level: str = "info") -> None:
         exporter = OTLPMetricExporter(timeout=FLUSH_SECONDS)
         readers.append(PeriodicExportingMetricReader(exporter))
     trace.set_tracer_provider(tracing)
-    metrics.set_meter_provider(MeterProvider(readers, resource=resource))
+    # Exemplars would double what a measurement costs, and nobody here can show them.
+    metrics.set_meter_provider(
+        MeterProvider(readers, resource=resource, exemplar_filter=AlwaysOffExemplarFilter())
+    )
     AsyncPGInstrumentor().instrument(tracer_provider=_Discreet(tracing))  # type: ignore[no-untyped-call]
     AioHttpClientInstrumentor().instrument()
 

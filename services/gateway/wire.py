@@ -127,10 +127,10 @@ class Wire:
         body: bytes | None,
         limit: float,
     ) -> Answer:
-        """Send a request and wait for its answer; between pieces of that, for at most `limit`.
+        """Send a request and wait for its answer, as long as the caller does; `limit` is for each
+        further piece of a long one.
 
-        Raises `Unreached`, `NothingAnswered`, `TimeoutError`, or another `aiohttp.ClientError` for
-        what is no answer.
+        Raises `Unreached`, `NothingAnswered`, or another `aiohttp.ClientError` for what is none.
         """
         place = self._places.get(url)
         if place is None:
@@ -139,19 +139,17 @@ class Wire:
         line = await self._line(place)
         answer = line.send(message, limit)
         try:
-            async with asyncio.timeout(limit):
-                await answer.head
+            await answer.head
         except BaseException:
             answer.close()
             raise
         return answer
 
     async def _line(self, place: "_Place") -> "_Line":
-        try:
-            async with asyncio.timeout(self._patience):
-                await place.slots.acquire()
-        except TimeoutError as error:
-            raise Unreached("no connection is free") from error
+        if place.slots.locked():
+            await self._room(place)
+        else:
+            await place.slots.acquire()  # at once
         if place.idle:
             return place.idle.pop().taken()
         try:
@@ -162,6 +160,13 @@ class Wire:
             if isinstance(error, OSError):  # TimeoutError is one
                 raise Unreached(str(error)) from error
             raise
+
+    async def _room(self, place: "_Place") -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                await place.slots.acquire()
+        except TimeoutError as error:
+            raise Unreached("no connection is free") from error
 
     def close(self) -> None:
         """Close what is idle."""
@@ -197,7 +202,7 @@ class _Line(asyncio.Protocol):
         self._busy = True
         self._answer: Answer | None = None
         self._raw: list[tuple[bytes, bytes]] = []
-        self._framed = self._paused = False
+        self._framed = self._paused = self._keeps = False
         self._expiry: asyncio.TimerHandle | None = None
 
     def send(self, message: bytes, limit: float) -> Answer:
@@ -280,13 +285,14 @@ class _Line(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._answer is not None and self._answer.status:
+            self._keeps = self._parser.should_keep_alive()  # does not know any more later
             self._answer.end()
         else:
             self._raw = []
 
     def _finish(self) -> None:
         """The answer is whole: keep the connection for the next, if both sides want to."""
-        if not self._parser.should_keep_alive() or self._transport.is_closing():
+        if not self._keeps or self._transport.is_closing():
             self.end()
             return
         if self._paused:
