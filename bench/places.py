@@ -22,7 +22,7 @@ TOLD = {
     "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
     "OTEL_TRACES_SAMPLER_ARG": "0.1",
 }
-UNTRACED = {"OTEL_SDK_DISABLED": "true"}
+UNTRACED = {"OTEL_TRACES_EXPORTER": "none"}
 # Doors beside the stack's own, and what they need to be there before them.
 NEEDS = {
     "gateway-forward": ("nginx-small",),

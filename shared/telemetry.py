@@ -11,8 +11,6 @@ from typing import Any
 
 import structlog
 from opentelemetry import metrics, trace
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
@@ -21,6 +19,9 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from shared import otlp
 
 FLUSH_SECONDS = 3.0
 # Bounds of histograms of seconds, from a fast statement to what nobody waits for.
@@ -37,13 +38,14 @@ def start_telemetry(service: str, log_level: str = "info") -> None:
     """
     start_logging(service, log_level)
     resource = Resource.create({"service.name": service, "service.namespace": "quartet"})
-    tracing = TracerProvider(resource=resource)
+    # Traces that go nowhere have ids, for logs, and nothing else.
+    exported = _exports("TRACES")
+    tracing = TracerProvider(resource=resource, sampler=None if exported else ALWAYS_OFF)
     readers: list[Any] = [PrometheusMetricReader()]
-    if _exports("TRACES"):
-        tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=FLUSH_SECONDS)))
+    if exported:
+        tracing.add_span_processor(BatchSpanProcessor(otlp.Spans()))
     if _exports("METRICS"):
-        exporter = OTLPMetricExporter(timeout=FLUSH_SECONDS)
-        readers.append(PeriodicExportingMetricReader(exporter))
+        readers.append(PeriodicExportingMetricReader(otlp.Measurements()))
     trace.set_tracer_provider(tracing)
     # Exemplars would double what a measurement costs, and nobody here can show them.
     metrics.set_meter_provider(

@@ -34,7 +34,8 @@ class Exchange:
     """A request, its span and its facts. `end` must be called, once.
 
     `fields` are the header fields that the gateway goes by; `cache` is what the cache did
-    (RFC 9211), `gone` says that the client is, `started` that the reply has begun. `told` are fields that the reply carries, whatever it is.
+    (RFC 9211), `gone` says that the client is, `started` that the reply has begun. `told` are
+    fields that the reply carries, whatever it is.
     """
 
     __slots__ = (
