@@ -9,12 +9,12 @@ from typing import Any
 
 import structlog
 from opentelemetry import context as otel_context
-from opentelemetry import metrics, propagate, trace
+from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from shared.context import Work, begin_work
-from shared.telemetry import SECONDS
+from shared.tally import Requests
 
 _TRACE = b"quartet-trace"
 UNOBSERVED = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -22,12 +22,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _CARRIED = {b"traceparent", b"tracestate", b"baggage"}
 _tracer = trace.get_tracer("quartet")
 _log = structlog.get_logger()
-_duration = metrics.get_meter("quartet").create_histogram(
-    "http.server.request.duration",
-    unit="s",
-    description="Duration of requests, to the end of their replies",
-    explicit_bucket_boundaries_advisory=SECONDS,
-)
+_requests = Requests()
 
 
 class Observed:
@@ -64,7 +59,7 @@ class Observed:
         finally:
             seconds = time.perf_counter() - begun
             _tell(scope, work, status, size, seconds)
-            _measure(scope, work, status, seconds)
+            _requests.add(_method(scope, "_OTHER"), scope["scheme"], work.route, status, seconds)
             _end(span, status)
             otel_context.detach(token)
 
@@ -110,19 +105,6 @@ def _end(span: Span, status: int) -> None:
             span.set_attribute("error.type", str(status))
             span.set_status(Status(StatusCode.ERROR))
     span.end()
-
-
-def _measure(scope: Any, work: Work, status: int, seconds: float) -> None:
-    attributes: dict[str, str | int] = {
-        "http.request.method": _method(scope, "_OTHER"),
-        "http.response.status_code": status,
-        "url.scheme": scope["scheme"],
-    }
-    if work.route:  # a path that leads nowhere is a client's invention
-        attributes["http.route"] = work.route
-    if status >= 500:
-        attributes["error.type"] = str(status)
-    _duration.record(seconds, attributes)
 
 
 def _tell(scope: Any, work: Work, status: int, size: int, seconds: float) -> None:

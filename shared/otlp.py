@@ -20,8 +20,11 @@ from urllib.request import Request, urlopen
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from shared import tally
 
 TIMEOUT_SECONDS = 3.0
 PAUSE_SECONDS = 0.5
@@ -98,16 +101,18 @@ class Spans(SpanExporter):
 
 
 class Measurements(MetricExporter):
-    """Sends what instruments have counted."""
+    """Sends what instruments and tallies have counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, resource: Resource) -> None:
         super().__init__()
+        self._resource = resource
         self._channel = Channel("metrics")
 
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
     ) -> MetricExportResult:
-        sent = self._channel.send(encode_metrics(metrics_data).SerializeToString())
+        both = MetricsData([*metrics_data.resource_metrics, tally.told(self._resource)])
+        sent = self._channel.send(encode_metrics(both).SerializeToString())
         return MetricExportResult.SUCCESS if sent else MetricExportResult.FAILURE
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:

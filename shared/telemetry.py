@@ -24,8 +24,6 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from shared import otlp
 
 FLUSH_SECONDS = 3.0
-# Bounds of histograms of seconds, from a fast statement to what nobody waits for.
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _NOT_SAMPLED = nullcontext(trace.INVALID_SPAN)
 _UNSAID = {"record_exception": False, "set_status_on_exception": False}
 _SECRET = ("password", "token", "secret", "authorization", "cookie", "email", "key")
@@ -45,7 +43,7 @@ def start_telemetry(service: str, log_level: str = "info") -> None:
     if exported:
         tracing.add_span_processor(BatchSpanProcessor(otlp.Spans()))
     if _exports("METRICS"):
-        readers.append(PeriodicExportingMetricReader(otlp.Measurements()))
+        readers.append(PeriodicExportingMetricReader(otlp.Measurements(resource)))
     trace.set_tracer_provider(tracing)
     # Exemplars would double what a measurement costs, and nobody here can show them.
     metrics.set_meter_provider(

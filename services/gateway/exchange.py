@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from uuid_utils import uuid7
 
 from services.gateway import headers
-from services.gateway.metrics import measure
+from services.gateway.metrics import requests
 from services.gateway.table import Route
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -130,7 +130,7 @@ class Exchange:
         seconds = time.perf_counter() - self._begun
         route = self.route.path if self.route else None
         method = self._known_method("_OTHER")
-        measure(method, self.scope["scheme"], route, self.status, seconds)
+        requests.add(method, self.scope["scheme"], route, self.status, seconds)
         _log.info(
             "request",
             method=self.method,
