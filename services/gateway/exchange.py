@@ -40,7 +40,6 @@ class Exchange:
 
     __slots__ = (
         "_begun",
-        "_context",
         "_send",
         "_span",
         "_token",
@@ -82,15 +81,18 @@ class Exchange:
         )
         if self._span.is_recording():  # few are, where traffic is high
             self._span.set_attributes(self._attributes())
-        self._context = trace.set_span_in_context(self._span, Context())
-        self._token = otel_context.attach(self._context)
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, Context()))
         self.trace_id = format(self._span.get_span_context().trace_id, "032x")
 
     @property
     def trace_fields(self) -> dict[str, str]:
-        """What carries the trace to a service."""
-        fields: dict[str, str] = {}
-        propagate.inject(fields, self._context)
+        """What carries the trace to a service (W3C Trace Context)."""
+        ours = self._span.get_span_context()
+        if not ours.is_valid:
+            return {}
+        fields = {"traceparent": f"00-{self.trace_id}-{ours.span_id:016x}-{ours.trace_flags:02x}"}
+        if ours.trace_state:
+            fields["tracestate"] = ours.trace_state.to_header()
         return fields
 
     def routed(self, route: Route) -> None:
