@@ -49,12 +49,13 @@ async def load(
 ) -> Report:
     """Ask for `url` again and again, on so many connections; `told` is for `load.lua`.
 
-    Raises `Spoilt`, for replies of status 400 and more as well unless `refusals` are expected.
+    Raises `Spoilt`, for refused and broken requests as well unless `refusals` are expected.
     """
     command = [
         shutil.which("wrk") or str(_WRK),
         f"-d{max(1, round(seconds))}s",
         "-t1",
+        "--timeout=10s",
         f"-c{connections}",
         f"-s{BENCH / 'load.lua'}",
         url,
@@ -76,7 +77,7 @@ async def load(
     if process.returncode:
         raise Spoilt(output.decode())
     report = msgspec.json.decode(output.strip().splitlines()[-1], type=Report)
-    if (report.failed and not refusals) or report.broken or not report.requests:
+    if not report.requests or ((report.failed or report.broken) and not refusals):
         raise Spoilt(f"{url}: {report}")
     return report
 

@@ -5,15 +5,12 @@ import os
 import sys
 import threading
 import time
-from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
 import structlog
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
-from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -24,8 +21,6 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from shared import otlp
 
 FLUSH_SECONDS = 3.0
-_NOT_SAMPLED = nullcontext(trace.INVALID_SPAN)
-_UNSAID = {"record_exception": False, "set_status_on_exception": False}
 _SECRET = ("password", "token", "secret", "authorization", "cookie", "email", "key")
 
 
@@ -49,34 +44,6 @@ def start_telemetry(service: str, log_level: str = "info") -> None:
     metrics.set_meter_provider(
         MeterProvider(readers, resource=resource, exemplar_filter=AlwaysOffExemplarFilter())
     )
-    AsyncPGInstrumentor().instrument(tracer_provider=_Discreet(tracing))  # type: ignore[no-untyped-call]
-    AioHttpClientInstrumentor().instrument()
-
-
-class _Discreet(trace.TracerProvider):
-    """Its spans tell that they failed and not why: PostgreSQL quotes rows in its errors, mail
-    addresses among them.
-    """
-
-    def __init__(self, provider: trace.TracerProvider) -> None:
-        self._provider = provider
-
-    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
-        return _DiscreetTracer(self._provider.get_tracer(*args, **kwargs))
-
-
-class _DiscreetTracer(trace.Tracer):
-    def __init__(self, tracer: trace.Tracer) -> None:
-        self._tracer = tracer
-
-    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
-        return self._tracer.start_span(*args, **kwargs | _UNSAID)
-
-    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
-        current = trace.get_current_span()
-        if current.get_span_context().is_valid and not current.is_recording():
-            return _NOT_SAMPLED  # its parts are not either, and there are many
-        return self._tracer.start_as_current_span(*args, **kwargs | _UNSAID)
 
 
 def _exports(signal: str) -> bool:

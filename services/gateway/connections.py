@@ -6,7 +6,6 @@ from typing import Self
 import aiohttp
 import yarl
 from multidict import CIMultiDict
-from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
 
 from services.gateway.body import ONE_PIECE
 from services.gateway.calls import Reply, Request
@@ -100,7 +99,7 @@ async def _once(
 
 
 def _session(settings: Settings) -> aiohttp.ClientSession:
-    session = aiohttp.ClientSession(
+    return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,
             limit_per_host=settings.upstream_connections,
@@ -112,6 +111,3 @@ def _session(settings: Settings) -> aiohttp.ClientSession:
         middlewares=(_once,),
         trust_env=False,
     )
-    # The gateway's own span is the service's parent: one more in between would tell nothing new.
-    AioHttpClientInstrumentor.uninstrument_session(session)
-    return session
