@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from shared import otlp
+from shared.tally import SECONDS as SECONDS  # for instruments that are OpenTelemetry's own
 
 FLUSH_SECONDS = 3.0
 _SECRET = ("password", "token", "secret", "authorization", "cookie", "email", "key")
