@@ -7,10 +7,11 @@ import aiohttp
 import yarl
 from multidict import CIMultiDict
 
+from services.gateway.answer import NothingAnswered, Unreached
 from services.gateway.body import ONE_PIECE
 from services.gateway.calls import Reply, Request
 from services.gateway.settings import Settings
-from services.gateway.wire import NothingAnswered, Unreached, Wire
+from services.gateway.wire import Wire
 
 NOT_REACHED = (Unreached, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _NOT_ADDED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})
