@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 UV := .venv/uv/bin/uv
 INSTALLED := .venv/.installed
-BENCH := .bench-venv/bench.lock
+BENCH := .bench-venv/locks
 LOCK := --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11
 
 ##@ Begin
@@ -14,7 +14,7 @@ help: ## List the targets
 $(INSTALLED): requirements/dev.lock requirements/uv.lock deploy/local/setup.sh
 	@deploy/local/setup.sh >&2
 
-$(BENCH): $(INSTALLED) requirements/bench.lock bench/setup.sh
+$(BENCH): $(INSTALLED) requirements/bench.lock requirements/runtime.lock bench/setup.sh
 	@bench/setup.sh
 
 .PHONY: setup

@@ -109,7 +109,7 @@ class Places:
         told |= {
             f"GATEWAY_{one.upper()}_URL": addresses.services[one] for one in suite.WITH_DATABASE
         }
-        return suite.program(name, told | TOLD | self._differs(name), suite.command(service))
+        return suite.program(name, told | TOLD | self._differs(name), _command(service))
 
     def _differs(self, name: str) -> dict[str, str]:
         if name == "gateway-uncached":
@@ -144,6 +144,11 @@ class Places:
         return Program(argv=_peer(name, port), env={"PEER_DATABASE_URL": url}, cwd=suite.ROOT)
 
 
+def _command(service: str) -> tuple[str, ...]:
+    """What starts a service, with the packages that its image has and no others."""
+    return (str(load.VENV / "suite" / "bin" / "python"), *suite.command(service)[1:])
+
+
 def _peer(name: str, port: int) -> tuple[str, ...]:
     programs = load.VENV / "bin"
     if name == "fastapi":
@@ -166,5 +171,5 @@ async def places(
     folder: Path, say: Say, told: Mapping[str, str] | None = None
 ) -> AsyncIterator[Places]:
     """A stack in `folder` with the benchmark's settings, and its doors."""
-    async with Stack(folder, told=TOLD | dict(told or {}), say=say) as stack:
+    async with Stack(folder, told=TOLD | dict(told or {}), say=say, command=_command) as stack:
         yield Places(stack)

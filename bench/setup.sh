@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make .bench-venv: what requirements/bench.lock pins, and wrk. Needs no root, and what is there already is kept.
+# Make .bench-venv: what requirements/bench.lock pins; in its folder suite, what images hold (runtime.lock); and wrk.
+# Needs no root, and what is there already is kept.
 set -eu
 cd "$(dirname "$0")/.."
 place=.bench-venv
@@ -24,12 +25,17 @@ find_wrk() {
   }
 }
 
-if cmp -s requirements/bench.lock $place/bench.lock; then
-  touch $place/bench.lock
+install() {
+  [ -x "$1/bin/python" ] || .venv/bin/python -m venv --without-pip "$1"
+  .venv/uv/bin/uv pip sync --quiet --system-certs --python "$1/bin/python" --require-hashes "$2"
+}
+
+if cat requirements/bench.lock requirements/runtime.lock | cmp -s - $place/locks; then
+  touch $place/locks
   exit
 fi
 echo "Installing what the benchmarks need" >&2
-[ -x $place/bin/python ] || .venv/bin/python -m venv --without-pip $place
-.venv/uv/bin/uv pip sync --quiet --system-certs --python $place/bin/python --require-hashes requirements/bench.lock
+install $place requirements/bench.lock
+install $place/suite requirements/runtime.lock
 find_wrk
-cp requirements/bench.lock $place/bench.lock
+cat requirements/bench.lock requirements/runtime.lock >$place/locks
