@@ -101,17 +101,18 @@ async def _quick() -> dict[str, float]:
 
 @main.command()
 @click.option("--route", envvar="ROUTE", default="/api/articles", show_default=True)
+@click.option("--door", envvar="DOOR", default="gateway-uncached", show_default=True)
 @click.option("--seconds", envvar="SECONDS", default=8.0, type=click.FloatRange(1))
-def profile(route: str, seconds: float) -> None:
-    """Draw where the time of a route goes, in the gateway and in its service."""
-    asyncio.run(_profile(route, seconds))
+def profile(route: str, door: str, seconds: float) -> None:
+    """Draw where the time of a route goes, in each process that answers at a door."""
+    asyncio.run(_profile(route, door, seconds))
 
 
-async def _profile(route: str, seconds: float) -> None:
+async def _profile(route: str, door: str, seconds: float) -> None:
     with TemporaryDirectory() as name:
         async with places(Path(name) / "suite", _say) as there:
             await fill(there, users=1_000, articles=10_000)
-            for path in await flames(there, route, seconds, RESULTS):
+            for path in await flames(there, door, route, seconds, RESULTS):
                 print(path.relative_to(ROOT))
 
 
