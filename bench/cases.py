@@ -103,6 +103,8 @@ GOALS = (
     Goal("added-p99", "added by the gateway at half load, 99 of 100", 4.0, "ms"),
     Goal("many-first", "first page of 1,000,000 articles, against 10,000", 1.5, "×"),
     Goal("many-deep", "deep page of 1,000,000 articles, against 10,000", 1.5, "×"),
+    Goal("live-p50", "commit to the follower's stream at 100 events/s, median", 20.0, "ms"),
+    Goal("live-p99", "commit to the follower's stream at 100 events/s, 99 of 100", 80.0, "ms"),
     Goal("fan-out", "an article told to 10,000 followers", 1.5, "s"),
     Goal("stall", "longest stall of the event loop while 50 logins/s run", 20.0, "ms"),
     Goal("memory-users", "resident memory of users, idle", 80.0, "MB"),

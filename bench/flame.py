@@ -43,4 +43,9 @@ async def _watch(pid: int | None, seconds: float, drawing: Path) -> None:
     output, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(output.decode())
+    await asyncio.to_thread(_make_relative, drawing)
+
+
+def _make_relative(drawing: Path) -> None:
+    """Where this checkout is, is nobody's business."""
     drawing.write_text(drawing.read_text().replace(f"{ROOT}/", ""))
