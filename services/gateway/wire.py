@@ -1,7 +1,7 @@
 """HTTP/1.1 to the services, for whole requests: one write, one parse, no more.
 
-Forwarding takes a fifth less time than by aiohttp's client, which does all else: bodies that come bit
-by bit, HEAD, and services behind TLS. Both fail in the same ways; see `connections`.
+Forwarding takes a fifth less time than by aiohttp's client, which does all else: bodies that come
+bit by bit, HEAD, and services behind TLS. Both fail in the same ways; see `connections`.
 """
 
 import asyncio
