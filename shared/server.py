@@ -24,6 +24,7 @@ from shared.telemetry import start_logging, start_telemetry, stop_telemetry
 
 S = TypeVar("S", bound=ServiceSettings)
 BACKLOG = 1024
+PING_MILLISECONDS = 30_000  # so that HTTP/2 connections whose client is gone end
 LARGEST_HEADER = 65_536  # bytes of an HTTP/2 header; Granian would take 16 MiB
 MOST_CONNECTIONS = 16_384  # Granian stops accepting there; left to itself, at as few as its backlog
 SERVER_SECONDS = 60.0  # for a PostgreSQL that starts when we do
@@ -237,13 +238,15 @@ async def _serve_hypercorn(settings: ServiceSettings, app: Any, stop: asyncio.Ev
     config.accesslog = None
     config.errorlog = None
     config.include_server_header = False
+    config.ssl_handshake_timeout = settings.header_timeout
     config.certfile, config.keyfile = settings.tls_certificate or None, settings.tls_key or None
+    config.alpn_protocols = ["h2", "http/1.1"] if settings.speaks_http2 else ["http/1.1"]
     await serve_hypercorn(app, config, shutdown_trigger=stop.wait)
 
 
 async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:
     # Imported where it serves: it takes 5 MB of a process.
-    from granian.constants import Interfaces, SSLProtocols
+    from granian.constants import HTTPModes, Interfaces, SSLProtocols
     from granian.http import HTTP1Settings, HTTP2Settings
     from granian.server.embed import Server as GranianServer
 
@@ -256,8 +259,11 @@ async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Even
         backlog=BACKLOG,
         backpressure=MOST_CONNECTIONS,
         log_enabled=False,
+        http=HTTPModes.auto if settings.speaks_http2 else HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=round(settings.header_timeout * 1000)),
-        http2_settings=HTTP2Settings(max_headers_size=LARGEST_HEADER),
+        http2_settings=HTTP2Settings(
+            max_headers_size=LARGEST_HEADER, keep_alive_interval=PING_MILLISECONDS
+        ),
         ssl_cert=Path(settings.tls_certificate) if settings.tls_certificate else None,
         ssl_key=Path(settings.tls_key) if settings.tls_key else None,
         ssl_protocol_min=SSLProtocols.tls12,

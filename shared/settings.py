@@ -17,6 +17,8 @@ Server = Literal["hypercorn", "granian"]
 class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What each service can be told. Times are in seconds, sizes in bytes. `header_timeout` is for
     the head of a client's next request; `tls_…` name PEM files, and without them there is no TLS.
+    `http2` is for TLS only unless it is on: a server that has to find out which HTTP a client
+    speaks may wait for its first byte for ever.
     """
 
     host: str = "127.0.0.1"
@@ -30,6 +32,12 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     header_timeout: float = 10.0
     tls_certificate: str = ""
     tls_key: str = ""
+    http2: Literal["auto", "on", "off"] = "auto"
+
+    @property
+    def speaks_http2(self) -> bool:
+        """Whether clients may use HTTP/2."""
+        return self.http2 == "on" or (self.http2 == "auto" and bool(self.tls_certificate))
 
 
 class DataSettings(ServiceSettings, frozen=True, kw_only=True):

@@ -19,8 +19,8 @@ class Breaker:
     """Opens when of at least `least` requests in a second a share of `ratio` failed, or as many in
     a row; then refuses for `pause` seconds; then lets one through, and closes if that goes well.
 
-    Each request that is let through must be told of: by `record`, or by `forget` where its end says
-    nothing about the service.
+    Each request that is let through must be told of, with the moment at which it was: by `record`,
+    or by `forget` where its end says nothing about the service.
     """
 
     __slots__ = ("_least", "_name", "_pause", "_probing", "_ratio", "_row", "_until", "_window")
@@ -39,11 +39,15 @@ class Breaker:
             return "closed"
         return "half-open" if self._probing else "open"
 
+    def refuses(self, now: float) -> bool:
+        """Whether no request may go."""
+        return self._until is not None and (self._probing or now < self._until)
+
     def allows(self, now: float) -> bool:
-        """Whether a request may go."""
+        """Whether this request may go; where it is the one that tries, no other may."""
         if self._until is None:
             return True
-        if self._probing or now < self._until:
+        if self.refuses(now):
             return False
         self._probing = True
         return True
@@ -52,10 +56,10 @@ class Breaker:
         """In how many whole seconds it may be worth trying again."""
         return max(1, math.ceil((self._until or now) - now))
 
-    def record(self, now: float, *, failed: bool) -> None:
+    def record(self, begun: float, now: float, *, failed: bool) -> None:
         """Take note of how a request ended."""
         if self._until is not None:
-            if self._probing:  # of those that began before it opened, nothing is learnt
+            if begun >= self._until:  # of those that were let through before, nothing is learnt
                 self._probing = False
                 self._open(now) if failed else self._close()
             return
@@ -70,9 +74,10 @@ class Breaker:
             _log.warning("breaker opens", upstream=self._name)
             self._open(now)
 
-    def forget(self) -> None:
-        """A request that was let through has told nothing: the next one may."""
-        self._probing = False
+    def forget(self, begun: float) -> None:
+        """A request has told nothing: if it was to try, the next one may."""
+        if self._until is not None and begun >= self._until:
+            self._probing = False
 
     def _open(self, now: float) -> None:
         self._until = now + self._pause

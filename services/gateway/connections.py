@@ -26,11 +26,7 @@ class Connections:
     def __init__(self, settings: Settings) -> None:
         self._connect_timeout = settings.connect_timeout
         self._session = _session(settings)
-        self._wire = Wire(
-            most=settings.upstream_connections,
-            keep_alive=settings.keep_alive,
-            connect_timeout=settings.connect_timeout,
-        )
+        self._wire = Wire(keep_alive=settings.keep_alive, connect_timeout=settings.connect_timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -101,11 +97,8 @@ async def _once(
 
 def _session(settings: Settings) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0,
-            limit_per_host=settings.upstream_connections,
-            keepalive_timeout=settings.keep_alive,
-        ),
+        # Without limits of its own: bulkheads bound requests, and streams must not block them.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=settings.keep_alive),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         raise_for_status=False,

@@ -28,9 +28,9 @@ def observe(services: Mapping[str, Service], guards: Mapping[str, Guard]) -> Non
                 attributes = {"upstream": upstream, "url.full": endpoint.url}
                 yield Observation(int(service.is_well(endpoint)), attributes)
 
-    show("breaker.state", "1", "0 closed, 1 half open, 2 open", lambda g: BREAKER[g.breaker.state])
+    show("breaker.state", "", "0 closed, 1 half open, 2 open", lambda g: BREAKER[g.breaker.state])
     show("requests.active", "{request}", "Requests at it", lambda g: g.bulkhead.inside)
     show("requests.waiting", "{request}", "Requests before it", lambda g: g.bulkhead.waiting)
     show("requests.limit", "{request}", "Requests it may get at once", lambda g: g.limit.value)
     said = "1 where a process is asked"
-    meter.create_observable_gauge("quartet.upstream.endpoint.up", [processes], "1", said)
+    meter.create_observable_gauge("quartet.upstream.endpoint.up", [processes], "", said)

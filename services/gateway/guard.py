@@ -21,7 +21,7 @@ _shed = metrics.get_meter("quartet.gateway").create_counter(
 class Guard:
     """Of one service: its breaker, the door with its adaptive limit, and the budget for retries.
 
-    Each `enter` that does not raise needs one of `succeed`, `fail` and `forget`.
+    Each `enter` that does not raise needs one of `succeed`, `fail` and `forget`, with what it gave.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -46,18 +46,18 @@ class Guard:
     async def enter(self, priority: Priority) -> float:
         """Wait for a place; gives the moment at which it was had. Raises `Unavailable`."""
         now = time.monotonic()
-        if not self.breaker.allows(now):
+        if self.breaker.refuses(now):
             self._refuse("breaker open", priority, self.breaker.wait(now))
-        self.budget.deposit(now)
         if not self.bulkhead.enter():
             try:
                 await self.bulkhead.wait(priority, self._patience)
-            except BaseException as error:
-                self.breaker.forget()
-                if isinstance(error, Shed):
-                    self._refuse(str(error), priority, 1)
-                raise
+            except Shed as shed:
+                self._refuse(str(shed), priority, 1)
             now = time.monotonic()
+        if not self.breaker.allows(now):  # it may have opened meanwhile
+            self.bulkhead.leave()
+            self._refuse("breaker open", priority, self.breaker.wait(now))
+        self.budget.deposit(now)
         return now
 
     def succeed(self, route: Hashable, begun: float) -> float:
@@ -65,21 +65,21 @@ class Guard:
         now, inside = time.monotonic(), self.bulkhead.inside
         slow = self._baselines.is_slow(route, now - begun, quiet=inside <= QUIET)
         self.limit.sample(now, inside, slow=slow)
-        self.breaker.record(now, failed=False)
+        self.breaker.record(begun, now, failed=False)
         self.bulkhead.leave()
         return now - begun
 
-    def fail(self, *, slow: bool = False) -> None:
+    def fail(self, begun: float, *, slow: bool = False) -> None:
         """It did not answer, or said that it can't."""
         now = time.monotonic()
         if slow:
             self.limit.sample(now, self.bulkhead.inside, slow=True)
-        self.breaker.record(now, failed=True)
+        self.breaker.record(begun, now, failed=True)
         self.bulkhead.leave()
 
-    def forget(self) -> None:
+    def forget(self, begun: float) -> None:
         """It ended for a reason that is not the service's."""
-        self.breaker.forget()
+        self.breaker.forget(begun)
         self.bulkhead.leave()
 
     def _refuse(self, reason: str, priority: Priority, seconds: int) -> NoReturn:

@@ -101,12 +101,12 @@ class Upstreams:
         except BaseException as error:
             late = isinstance(error, TimeoutError) or patience.expired()
             if telling and (late or isinstance(error, aiohttp.ClientError | OSError)):
-                guard.fail(slow=late)
+                guard.fail(begun, slow=late)
             else:
-                guard.forget()
+                guard.forget(begun)
             raise
         if reply.status >= 500:
-            guard.fail()
+            guard.fail(begun)
         else:
             seconds = guard.succeed(request.route, begun)
             if request.hedge:
@@ -259,7 +259,8 @@ def use_upstreams(app: Quart, settings: Settings) -> None:
                 app.extensions["soft_checks"][name] = partial(upstreams.check, name)
                 service, resize = upstreams.services[name], upstreams.guards[name].resize
                 directory = Directory(service, urls, upstreams.probe, resize)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(directory.refresh(), settings.connect_timeout)
+                if is_dynamic(urls):  # what needs no DNS is known already
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(directory.refresh(), settings.connect_timeout)
                 await stack.enter_async_context(background(directory.run(settings.resolve)))
             yield

@@ -21,10 +21,13 @@ _MOST_WAITING = 262_144  # bytes of a body that nobody has taken
 
 
 class Wire:
-    """Connections to services, by the address of each; must be closed. Times are in seconds."""
+    """Connections to services, by the address of each; must be closed. Times are in seconds.
 
-    def __init__(self, *, most: int, keep_alive: float, connect_timeout: float) -> None:
-        self._most, self._keep_alive, self._patience = most, keep_alive, connect_timeout
+    As many as are wanted: bulkheads bound requests.
+    """
+
+    def __init__(self, *, keep_alive: float, connect_timeout: float) -> None:
+        self._keep_alive, self._patience = keep_alive, connect_timeout
         self._places: dict[str, _Place] = {}
 
     async def ask(
@@ -43,7 +46,7 @@ class Wire:
         """
         place = self._places.get(url)
         if place is None:
-            place = self._places[url] = _Place(url, self._most, self._keep_alive)
+            place = self._places[url] = _Place(url, self._keep_alive)
         message = _message(place, method, target, headers, body)
         line = await self._line(place)
         answer = line.send(message, limit)
@@ -55,27 +58,13 @@ class Wire:
         return answer
 
     async def _line(self, place: "_Place") -> "_Line":
-        if place.slots.locked():
-            await self._room(place)
-        else:
-            await place.slots.acquire()  # at once
         if place.idle:
             return place.idle.pop().taken()
         try:
             async with asyncio.timeout(self._patience):
                 return await place.connect()
-        except BaseException as error:
-            place.slots.release()
-            if isinstance(error, OSError):  # TimeoutError is one
-                raise Unreached(str(error)) from error
-            raise
-
-    async def _room(self, place: "_Place") -> None:
-        try:
-            async with asyncio.timeout(self._patience):
-                await place.slots.acquire()
-        except TimeoutError as error:
-            raise Unreached("no connection is free") from error
+        except OSError as error:  # TimeoutError is one
+            raise Unreached(str(error)) from error
 
     def close(self) -> None:
         """Close what is idle."""
@@ -85,14 +74,13 @@ class Wire:
 
 
 class _Place:
-    """One address, its idle connections, and room for more."""
+    """One address, and its idle connections."""
 
-    def __init__(self, url: str, most: int, keep_alive: float) -> None:
+    def __init__(self, url: str, keep_alive: float) -> None:
         parts = urlsplit(url)
         self.prefix, self.netloc = parts.path, parts.netloc
         self._host, self._port = parts.hostname or "", parts.port or 80
         self.keep_alive = keep_alive
-        self.slots = asyncio.Semaphore(most)
         self.idle: list[_Line] = []
 
     async def connect(self) -> "_Line":
@@ -108,7 +96,6 @@ class _Line(asyncio.Protocol):
         self._place = place
         self.loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
-        self._busy = True
         self._answer: Answer | None = None
         self._raw: list[tuple[bytes, bytes]] = []
         self._framed = self._paused = self._keeps = False
@@ -124,7 +111,6 @@ class _Line(asyncio.Protocol):
         """It is idle no more."""
         assert self._expiry is not None
         self._expiry.cancel()
-        self._busy = True
         return self
 
     def resume(self, answer: Answer) -> None:
@@ -207,16 +193,12 @@ class _Line(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
-        self._answer, self._busy = None, False
-        self._place.slots.release()
+        self._answer = None
         self._place.idle.append(self)
         self._expiry = self.loop.call_later(self._place.keep_alive, self.end)
 
     def _release(self) -> None:
-        if self._busy:
-            self._busy = False
-            self._place.slots.release()
-        elif self in self._place.idle:
+        if self in self._place.idle:
             self._place.idle.remove(self)
             if self._expiry is not None:
                 self._expiry.cancel()

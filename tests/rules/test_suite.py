@@ -45,7 +45,7 @@ def test_every_route_declares_its_access(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_setting_is_documented_and_every_documented_one_exists(service: str) -> None:
     readme = (ROOT / "services" / service / "README.md").read_text()
-    documented = set(re.findall(rf"^\| `({service.upper()}_[A-Z_]+)`", readme, re.MULTILINE))
+    documented = set(re.findall(rf"^\| `({service.upper()}_[A-Z0-9_]+)`", readme, re.MULTILINE))
     fields = msgspec.structs.fields(settings_type(service))
     expected = {f"{service}_{field.name}".upper() for field in fields}
     assert documented == expected, f"make the settings table of services/{service}/README.md agree"

@@ -1,6 +1,7 @@
 """The door of a service: who gets in, who waits, and who has to go."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ async def test_who_waits_gets_in_when_one_leaves_and_the_more_important_first() 
     tasks = []
     for priority in (Priority.ANONYMOUS, Priority.MEMBER, Priority.WRITE, Priority.MEMBER):
         task = await waits(some, priority)
-        task.add_done_callback(lambda _, name=priority.name: order.append(name))
+        task.add_done_callback(partial(_note, order, priority.name))
         tasks.append(task)
     for _ in tasks:
         some.leave()
@@ -41,6 +42,10 @@ async def test_who_waits_gets_in_when_one_leaves_and_the_more_important_first() 
     await asyncio.gather(*tasks)
     assert order == ["WRITE", "MEMBER", "MEMBER", "ANONYMOUS"]
     assert (some.inside, some.waiting) == (1, 0)
+
+
+def _note(order: list[str], name: str, _: "asyncio.Task[None]") -> None:
+    order.append(name)
 
 
 async def test_where_nobody_has_room_the_newcomer_goes_at_once() -> None:

@@ -64,11 +64,16 @@ async def test_http_2_over_tls(secure: Running, behind: Behind, files: tuple[str
     assert json.loads(posted.body)["body"] == "abc"
 
 
-async def test_http_2_without_tls(gateway: Running, behind: Behind) -> None:
+@pytest.mark.parametrize("server", ["granian", "hypercorn"])
+async def test_http_2_without_tls(
+    folder: Path, session: aiohttp.ClientSession, told: Told, behind: Behind, server: str
+) -> None:
     """With prior knowledge (RFC 9113, 3.3)."""
-    answer = await second.ask(gateway.port, "POST", "/api/users", body=b"abc")
-    assert answer.fields[":status"] == "200"
-    assert json.loads(answer.body)["body"] == "abc"
+    extra = {"GATEWAY_SERVER": server, "GATEWAY_HTTP2": "on"}
+    async with running(folder, session, told | extra) as gateway:
+        answer = await second.ask(gateway.port, "POST", "/api/users", body=b"abc")
+        assert answer.fields[":status"] == "200"
+        assert json.loads(answer.body)["body"] == "abc"
 
 
 @pytest.mark.parametrize(
@@ -85,10 +90,10 @@ async def test_http_2_without_tls(gateway: Running, behind: Behind) -> None:
     ],
 )
 async def test_what_http_2_forbids_never_reaches_a_service_as_it_is(
-    gateway: Running, behind: Behind, more: tuple[str, str]
+    secure: Running, behind: Behind, files: tuple[str, str], more: tuple[str, str]
 ) -> None:
     """RFC 9113, 8.2: refused, or without what could be read in two ways."""
-    answer = await second.ask(gateway.port, "POST", "/api/users", more, body=b"abc")
+    answer = await second.ask(secure.port, "POST", "/api/users", more, body=b"abc", trust=files[0])
     if answer.refused or answer.fields[":status"].startswith("4"):
         assert behind.requests == []
         return
@@ -120,6 +125,12 @@ async def test_a_client_whose_header_never_ends_is_sent_away(impatient: Running)
             with suppress(TimeoutError):
                 await asyncio.wait_for(reader.read(1000), 0.1)
     assert 0.3 < time.monotonic() - begun < 3
+    writer.close()
+
+
+async def test_a_client_that_says_nothing_is_sent_away(impatient: Running) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient.port)
+    assert await asyncio.wait_for(reader.read(), 3) == b""
     writer.close()
 
 

@@ -3,8 +3,11 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.gateway.endpoints import READY, Service
+from services.gateway.endpoints import FAILURES, READY, Endpoint, Service
+from shared.errors import Unavailable
 
 
 def service(*states: str) -> Service:
@@ -51,3 +54,55 @@ def test_a_service_is_away_when_all_its_processes_are() -> None:
     service("drains", READY).check()
     with pytest.raises(ConnectionError, match="drains; can't be reached"):
         service("drains", "can't be reached").check()
+
+
+def failing(some: Service, endpoint: Endpoint, now: float) -> None:
+    for _ in range(FAILURES):
+        some.fail(endpoint, now)
+
+
+def test_one_that_only_fails_is_left_alone_for_longer_each_time() -> None:
+    some, now = service(READY, READY), 100.0
+    bad, good = some.endpoints
+    good.outstanding = 100  # or it would be asked because it is less busy
+    for seconds in (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
+        failing(some, bad, now)
+        assert some.choose(now=now + seconds - 0.1) is good
+        now += seconds
+        assert some.choose(now=now) is bad
+
+
+def test_one_that_was_well_for_long_begins_anew() -> None:
+    some = service(READY, READY)
+    bad = some.endpoints[0]
+    for now in (100.0, 101.0, 200.0):
+        failing(some, bad, now)
+    assert bad.ejected_until == 201.0
+
+
+def test_a_success_in_between_forgives() -> None:
+    some = service(READY, READY)
+    bad = some.endpoints[0]
+    for _ in range(3 * FAILURES):
+        some.fail(bad, 100.0)
+        bad.succeed()
+    assert bad.ejected_until == 0.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.floats(0.0, 3.0)), max_size=100))
+def test_never_all_are_left_alone(events: list[tuple[int, bool, float]]) -> None:
+    some, now = service(READY, READY, READY), 100.0
+    for number, failed, pause in events:
+        now += pause
+        endpoint = some.endpoints[number]
+        some.fail(endpoint, now) if failed else endpoint.succeed()
+        assert any(some.is_well(one, now) for one in some.endpoints)
+        assert some.is_well(some.choose(now=now), now)
+
+
+def test_a_name_that_leads_nowhere_is_a_service_that_is_away() -> None:
+    nothing = service()
+    with pytest.raises(Unavailable):
+        nothing.choose()
+    with pytest.raises(ConnectionError, match="leads nowhere"):
+        nothing.check()

@@ -54,6 +54,29 @@ async def test_requests_are_counted_by_route_and_never_by_path(
     assert 'http_route=""' in lost
 
 
+async def test_each_service_shows_how_it_is(
+    measured: Running, behind: Behind, session: aiohttp.ClientSession, port: int
+) -> None:
+    await measured.logged(event="upstream", upstream="content", state="ok")
+    assert (await measured.send("GET", "/api/tags")).status == 200
+    async with session.get(f"http://127.0.0.1:{port}/metrics") as reply:
+        text = await reply.text()
+    found = {
+        name: float(number)
+        for name, labels, number in re.findall(
+            r"^quartet_upstream_(\w+)\{(.*)\} (\S+)$", text, re.MULTILINE
+        )
+        if 'upstream="content"' in labels
+    }
+    assert found == {
+        "breaker_state": 0,
+        "requests_active": 0,
+        "requests_waiting": 0,
+        "requests_limit": 100,
+        "endpoint_up": 1,
+    }
+
+
 async def test_the_public_door_shows_no_metrics(
     measured: Running, session: aiohttp.ClientSession, port: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -11,6 +12,7 @@ from aiohttp import web
 from services.gateway.tests.behind import Behind, free_port
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.running import Running, running, start
+from shared.testing import until
 
 SERVERS = pytest.mark.parametrize("server", ["granian", "hypercorn"])
 
@@ -96,6 +98,7 @@ async def test_without_keys_it_is_not_ready_and_public_routes_work(
     gateway = Running(f"http://127.0.0.1:{port}", port, process, log, session)
     try:
         await gateway.logged(event="upstream", upstream="users", state="ok")
+        await until(lambda: _answers(gateway), what="the gateway")
         ready = await gateway.send("GET", "/readyz")
         assert (ready.status, ready.json["status"]) == (503, "unready")
         assert (await gateway.send("GET", "/api/tags")).status == 200
@@ -103,6 +106,12 @@ async def test_without_keys_it_is_not_ready_and_public_routes_work(
         assert (await gateway.send("GET", "/api/user", headers=token)).status in (401, 503)
     finally:
         assert await gateway.stop() == 0
+
+
+async def _answers(gateway: Running) -> bool:
+    with suppress(aiohttp.ClientError):
+        return (await gateway.send("GET", "/healthz")).status == 200
+    return False
 
 
 async def silent(gateway: Running) -> None:

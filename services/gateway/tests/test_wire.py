@@ -44,11 +44,11 @@ class Service:
 
 @asynccontextmanager
 async def wired(
-    service: Service, *, most: int = 2, keep_alive: float = 5.0
+    service: Service, *, keep_alive: float = 5.0
 ) -> AsyncIterator[Callable[[], asyncio.Task[Answer]]]:
     server = await asyncio.start_server(service.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    wire = Wire(most=most, keep_alive=keep_alive, connect_timeout=0.2)
+    wire = Wire(keep_alive=keep_alive, connect_timeout=0.2)
 
     def ask() -> asyncio.Task[Answer]:
         fields = CIMultiDict({"X-Request-Id": "one"})
@@ -85,17 +85,29 @@ async def test_an_idle_connection_is_closed_after_a_while() -> None:
         assert service.connections == 2
 
 
-async def test_at_once_there_are_so_many_connections_and_no_more() -> None:
+async def test_requests_at_once_have_a_connection_each() -> None:
+    service = Service(OK)
+    async with wired(service) as ask:
+        answers = await asyncio.gather(*(ask() for _ in range(5)))
+        assert [answer.whole for answer in answers] == [b"ok"] * 5
+        assert service.connections == 5
+
+
+async def test_who_waits_no_longer_ends_the_connection() -> None:
     service = Service(b"")  # says nothing
     async with wired(service) as ask:
-        waiting = [ask(), ask()]
-        with pytest.raises(Unreached):
-            await ask()
-        for one in waiting:
-            one.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        service.says = OK
-        assert (await ask()).whole == b"ok"
+        waiting = ask()
+
+        async def heard() -> bool:
+            return bool(service.heard)
+
+        await until(heard, what="the request")
+        waiting.cancel()
+
+        async def closed() -> bool:
+            return service.open == 0
+
+        await until(closed, what="the end of the connection")
 
 
 async def test_a_long_answer_comes_in_pieces_though_it_is_taken_late() -> None:
@@ -150,13 +162,13 @@ async def test_a_connection_that_says_more_than_was_asked_is_not_used_again() ->
 
 
 async def test_no_field_ends_a_line_too_early() -> None:
-    wire = Wire(most=1, keep_alive=1, connect_timeout=1)
+    wire = Wire(keep_alive=1, connect_timeout=1)
     for value in ("a\r\nX-Evil: 1", "a\nb", "a\rb", "a\0b"):
         with pytest.raises(ValueError, match="control character"):
             await wire.ask("http://127.0.0.1:9", "GET", "/", CIMultiDict(a=value), None, 1.0)
 
 
 async def test_who_does_not_listen_is_not_reached() -> None:
-    wire = Wire(most=1, keep_alive=1, connect_timeout=1)
+    wire = Wire(keep_alive=1, connect_timeout=1)
     with pytest.raises(Unreached):
         await wire.ask("http://127.0.0.1:1", "GET", "/", CIMultiDict(), None, 1.0)
