@@ -58,8 +58,10 @@ class Wire:
         return answer
 
     async def _line(self, place: "_Place") -> "_Line":
-        if place.idle:
-            return place.idle.pop().taken()
+        while place.idle:
+            line = place.idle.pop()
+            if line.taken():
+                return line
         try:
             async with asyncio.timeout(self._patience):
                 return await place.connect()
@@ -107,11 +109,11 @@ class _Line(asyncio.Protocol):
         self._transport.write(message)
         return self._answer
 
-    def taken(self) -> "_Line":
-        """It is idle no more."""
+    def taken(self) -> bool:
+        """It is idle no more; False where it has just been closed by the other side."""
         assert self._expiry is not None
         self._expiry.cancel()
-        return self
+        return not self._transport.is_closing()
 
     def resume(self, answer: Answer) -> None:
         """All that came of an answer was taken."""
