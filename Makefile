@@ -2,6 +2,7 @@
 PY := .venv/bin/python
 UV := .venv/uv/bin/uv
 INSTALLED := .venv/.installed
+BENCH := .bench-venv/locks
 LOCK := --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11
 
 ##@ Begin
@@ -12,6 +13,9 @@ help: ## List the targets
 
 $(INSTALLED): requirements/dev.lock requirements/uv.lock deploy/local/setup.sh
 	@deploy/local/setup.sh >&2
+
+$(BENCH): $(INSTALLED) requirements/bench.lock requirements/runtime.lock bench/setup.sh
+	@bench/setup.sh
 
 .PHONY: setup
 setup: $(INSTALLED) ## Make .venv and install the locked packages (PYTHON=python3.12)
@@ -70,6 +74,22 @@ rebuild: $(INSTALLED) ## Make the projections of a service whole again (SERVICE=
 	@$(PY) -m deploy.local rebuild
 
 ##@ Check
+
+.PHONY: bench
+bench: $(BENCH) ## Measure the speed beside others' (ROUNDS=5 SECONDS=6; results: docs/results/speed.md)
+	@$(PY) -m bench run
+
+.PHONY: bench-quick
+bench-quick: $(BENCH) ## Some short races; fail where one falls far below what it was
+	@$(PY) -m bench quick
+
+.PHONY: profile
+profile: $(BENCH) ## Draw where the time of a route goes, into docs/results (ROUTE=/api/articles)
+	@$(PY) -m bench profile
+
+.PHONY: load
+load: $(BENCH) ## Ask the running suite so many times a second (rps=100 s=10 ROUTE=/api/articles)
+	@$(PY) -m bench load --rps $(or $(rps),100) --seconds $(or $(s),10)
 
 .PHONY: check
 check: format-check lint types imports rules ## Everything that must hold before a change lands
@@ -138,9 +158,10 @@ security: $(INSTALLED) ## Look for known weaknesses of the locked packages (OSV_
 upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows
 	@$(UV) pip compile --upgrade $(LOCK) --extra dev --extra gateway --extra users --extra notifications --extra local pyproject.toml -o requirements/dev.lock >/dev/null
 	@$(UV) pip compile $(LOCK) --extra gateway --extra users --extra notifications -c requirements/dev.lock pyproject.toml -o requirements/runtime.lock >/dev/null
+	@$(UV) pip compile --upgrade $(LOCK) requirements/bench.in -o requirements/bench.lock >/dev/null
 	@echo uv | $(UV) pip compile --upgrade --no-header $(LOCK) - -o requirements/uv.lock >/dev/null
 
 .PHONY: clean
 clean: ## Remove .venv and caches; data and logs in .quartet stay
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .bench-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

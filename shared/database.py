@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from typing import Any, LiteralString, Protocol
 
 import asyncpg
-from opentelemetry import metrics
+from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.trace import SpanKind, Status, StatusCode
 from quart import Quart, current_app
 
 from shared.context import current_work, seconds_left
@@ -26,6 +27,10 @@ _UNREACHABLE = (
     asyncpg.QueryCanceledError,
     asyncpg.InternalClientError,  # used in the moment between the server's farewell and its end
 )
+# A statement is planned once and not for each of its values: lists would plan for longer than they
+# run. So each must have a plan that is right for all values, as tests hold.
+SESSION = {"plan_cache_mode": "force_generic_plan"}
+_tracer = trace.get_tracer("quartet.database")
 _RELAY = 1  # its session is not of the pool
 
 
@@ -57,28 +62,43 @@ class CountedConnection(asyncpg.Connection):
     """Adds each statement, and its seconds, to the current work."""
 
     async def execute(self, query: str, *args: Any, **options: Any) -> Any:
-        with _counted(options, bounded=not query.startswith(_ENDINGS)):
+        with _counted(query, options, bounded=not query.startswith(_ENDINGS)):
             return await super().execute(query, *args, **options)
 
-    async def executemany(self, *args: Any, **options: Any) -> Any:
-        with _counted(options):
-            return await super().executemany(*args, **options)
+    async def executemany(self, command: str, *args: Any, **options: Any) -> Any:
+        with _counted(command, options):
+            return await super().executemany(command, *args, **options)
 
-    async def fetch(self, *args: Any, **options: Any) -> Any:
-        with _counted(options):
-            return await super().fetch(*args, **options)
+    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
+        with _counted(query, options):
+            return await super().fetch(query, *args, **options)
 
-    async def fetchrow(self, *args: Any, **options: Any) -> Any:
-        with _counted(options):
-            return await super().fetchrow(*args, **options)
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+        with _counted(query, options):
+            return await super().fetchrow(query, *args, **options)
 
-    async def fetchval(self, *args: Any, **options: Any) -> Any:
-        with _counted(options):
-            return await super().fetchval(*args, **options)
+    async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
+        with _counted(query, options):
+            return await super().fetchval(query, *args, **options)
+
+
+def _span(statement: str) -> Any:
+    """A span for a statement of a request or event whose spans are wanted. It tells that the
+    statement failed and not why: PostgreSQL quotes rows in its errors, mail addresses among them.
+    """
+    if not trace.get_current_span().is_recording():
+        return nullcontext(trace.INVALID_SPAN)
+    return _tracer.start_as_current_span(
+        statement.split(None, 1)[0],
+        kind=SpanKind.CLIENT,
+        attributes={"db.system.name": "postgresql", "db.query.text": statement},
+        record_exception=False,
+        set_status_on_exception=False,
+    )
 
 
 @contextmanager
-def _counted(options: dict[str, Any], *, bounded: bool = True) -> Iterator[None]:
+def _counted(query: str, options: dict[str, Any], *, bounded: bool = True) -> Iterator[None]:
     """Raises `Unavailable` when the deadline of the work has passed; else it bounds the statement,
     which asyncpg cancels in the server.
     """
@@ -90,7 +110,12 @@ def _counted(options: dict[str, Any], *, bounded: bool = True) -> Iterator[None]
         options["timeout"] = min(left, limit)
     work, begun = current_work(), time.perf_counter()
     try:
-        yield
+        with _span(query) as span:
+            try:
+                yield
+            except BaseException:
+                span.set_status(Status(StatusCode.ERROR))
+                raise
     except asyncpg.PostgresError as error:
         error.detail = None  # quotes the row, which no log may hold
         raise
@@ -142,7 +167,7 @@ def use_database(app: Quart, settings: DataSettings) -> None:
             reset=_keep_session,
             timeout=settings.pool_wait,
             command_timeout=settings.statement_timeout,
-            server_settings={"application_name": app.name},
+            server_settings={"application_name": app.name, **SESSION},
         ) as pool:
             await check_room(pool, settings)
             app.extensions["database"] = pool

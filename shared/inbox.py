@@ -23,7 +23,7 @@ from shared.database import Connection, transaction
 from shared.dead_letters import insert_dead_letter
 from shared.errors import Unavailable
 from shared.events import Envelope, Event
-from shared.telemetry import SECONDS
+from shared.tally import SECONDS
 
 Handler = Callable[[Connection, Any, Envelope], Awaitable[None]]
 Handlers = Mapping[type[Event], Handler]

@@ -19,7 +19,7 @@ from shared.bus import Bus
 from shared.database import Connection
 from shared.replay import EVER, resend_events, resend_jobs
 from shared.retention import Retention
-from shared.telemetry import SECONDS
+from shared.tally import SECONDS
 
 BATCH = 256
 POLL_SECONDS = 0.5

@@ -5,13 +5,11 @@
 
 import asyncio
 import inspect
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quart import Quart, Response, current_app, request
 from quart.sessions import NullSession, SessionInterface
@@ -20,16 +18,16 @@ from werkzeug.exceptions import HTTPException
 from shared import errors, idempotency, position
 from shared.applied import WAIT_SECONDS
 from shared.auth import identify
-from shared.context import Work, begin_work, current_work, trace_id
+from shared.context import current_work, trace_id
 from shared.errors import AppError
 from shared.http import check_argument, check_target, declared, operation, reply
+from shared.lean import LeanConnection
+from shared.observed import Observed
 from shared.openapi import document
 from shared.settings import ServiceSettings
 
-TRACE = "Quartet-Trace"
 DEADLINE = "Quartet-Deadline"
 PATIENCE_SECONDS = 2.0  # a read can be late or stale; a write may have to be refused
-_OBSERVED = "healthz,readyz,metrics"
 _log = structlog.get_logger()
 _BY_STATUS = {
     400: errors.BadRequest,
@@ -56,6 +54,7 @@ def create_service(name: str, settings: ServiceSettings) -> Quart:
     """
     app = Quart(name, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
+    app.asgi_http_class = LeanConnection
     app.session_interface = NoSession()  # type: ignore[assignment]  # typed as the default
     app.extensions |= {"checks": {}, "soft_checks": {}, "settings": settings, "draining": False}
     app.register_error_handler(Exception, _render)
@@ -64,9 +63,7 @@ def create_service(name: str, settings: ServiceSettings) -> Quart:
     app.after_request(_position)
     app.teardown_request(idempotency.abandon)
     _add_routes(app)
-    app.asgi_app = OpenTelemetryMiddleware(  # type: ignore[assignment]  # ASGI, typed apart
-        AccessLog(app.asgi_app), excluded_urls=_OBSERVED, exclude_spans=["receive", "send"]
-    )
+    app.asgi_app = Observed(app.asgi_app)  # type: ignore[method-assign]  # Quart's hook for it
     return app
 
 
@@ -156,54 +153,6 @@ def _translated(error: Exception) -> AppError | None:
     if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
         return _BY_STATUS.get(error.code, errors.BadRequest)()
     return None
-
-
-class AccessLog:
-    """Pure ASGI: counts what a request costs, names its trace, and writes one line."""
-
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        work, begun = begin_work(), time.perf_counter()
-        status, size, trace_header = 0, 0, (TRACE.lower().encode(), trace_id().encode())
-
-        async def observed(message: Any) -> None:
-            nonlocal status, size
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                added = [trace_header, *_timing(work)]
-                message = {**message, "headers": [*message["headers"], *added]}
-            else:
-                size += len(message.get("body", b""))
-            await send(message)
-
-        try:
-            await self._app(scope, receive, observed)
-        finally:
-            if scope["path"] not in ("/healthz", "/readyz", "/metrics"):
-                _log.info(
-                    "request",
-                    method=scope["method"],
-                    route=work.route,
-                    status=status,
-                    bytes=size,
-                    ms=round((time.perf_counter() - begun) * 1000, 2),
-                    db_ms=round(work.database_seconds * 1000, 2),
-                    db_n=work.statements,
-                    account=str(work.account) if work.account else None,
-                )
-
-
-def _timing(work: Work) -> list[tuple[bytes, bytes]]:
-    """What the SQL cost until now, for browsers to show (W3C Server Timing); milliseconds."""
-    if not work.statements:
-        return []
-    queries = "1 query" if work.statements == 1 else f"{work.statements} queries"
-    said = f'db;dur={work.database_seconds * 1000:.2f};desc="{queries}"'
-    return [(b"server-timing", said.encode())]
 
 
 @operation("Health", "The process lives", access="public", tag="Operations", returns={200: None})

@@ -4,6 +4,7 @@ A service names tags in `Quartet-Tags`; the gateway keeps them to itself.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from unicodedata import normalize
 from urllib.parse import quote
 
@@ -11,9 +12,11 @@ from quart import Response
 
 TAGS = "Quartet-Tags"
 LONGEST = 4_000  # bytes; a client of HTTP takes header lines of 8,000 or so
+_REMEMBERED = 10_000  # what is shown often is named often
 LISTS, FAVORITES = "list", "favorites"
 
 
+@lru_cache(_REMEMBERED)
 def article(slug: str) -> str:
     """The tag of what shows an article."""
     return f"article:{quote(slug, safe='')}"
@@ -24,6 +27,7 @@ def comments(slug: str) -> str:
     return f"comments:{quote(slug, safe='')}"
 
 
+@lru_cache(_REMEMBERED)
 def author(username: str) -> str:
     """The tag of what shows an account; spellings that name the same account share it."""
     folded = normalize("NFKC", normalize("NFKC", username).casefold())

@@ -10,21 +10,18 @@ from typing import Any
 
 import structlog
 from opentelemetry import metrics, trace
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
-from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from shared import otlp
+from shared.tally import SECONDS as SECONDS  # for instruments that are OpenTelemetry's own
 
 FLUSH_SECONDS = 3.0
-# Bounds of histograms of seconds, from a fast statement to what nobody waits for.
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
-_UNSAID = {"record_exception": False, "set_status_on_exception": False}
 _SECRET = ("password", "token", "secret", "authorization", "cookie", "email", "key")
 
 
@@ -35,40 +32,19 @@ def start_telemetry(service: str, log_level: str = "info") -> None:
     """
     start_logging(service, log_level)
     resource = Resource.create({"service.name": service, "service.namespace": "quartet"})
-    tracing = TracerProvider(resource=resource)
+    # Traces that go nowhere have ids, for logs, and nothing else.
+    exported = _exports("TRACES")
+    tracing = TracerProvider(resource=resource, sampler=None if exported else ALWAYS_OFF)
     readers: list[Any] = [PrometheusMetricReader()]
-    if _exports("TRACES"):
-        tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=FLUSH_SECONDS)))
+    if exported:
+        tracing.add_span_processor(BatchSpanProcessor(otlp.Spans()))
     if _exports("METRICS"):
-        exporter = OTLPMetricExporter(timeout=FLUSH_SECONDS)
-        readers.append(PeriodicExportingMetricReader(exporter))
+        readers.append(PeriodicExportingMetricReader(otlp.Measurements(resource)))
     trace.set_tracer_provider(tracing)
-    metrics.set_meter_provider(MeterProvider(readers, resource=resource))
-    AsyncPGInstrumentor().instrument(tracer_provider=_Discreet(tracing))  # type: ignore[no-untyped-call]
-    AioHttpClientInstrumentor().instrument()
-
-
-class _Discreet(trace.TracerProvider):
-    """Its spans tell that they failed and not why: PostgreSQL quotes rows in its errors, mail
-    addresses among them.
-    """
-
-    def __init__(self, provider: trace.TracerProvider) -> None:
-        self._provider = provider
-
-    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
-        return _DiscreetTracer(self._provider.get_tracer(*args, **kwargs))
-
-
-class _DiscreetTracer(trace.Tracer):
-    def __init__(self, tracer: trace.Tracer) -> None:
-        self._tracer = tracer
-
-    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
-        return self._tracer.start_span(*args, **kwargs | _UNSAID)
-
-    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
-        return self._tracer.start_as_current_span(*args, **kwargs | _UNSAID)
+    # Exemplars would double what a measurement costs, and nobody here can show them.
+    metrics.set_meter_provider(
+        MeterProvider(readers, resource=resource, exemplar_filter=AlwaysOffExemplarFilter())
+    )
 
 
 def _exports(signal: str) -> bool:

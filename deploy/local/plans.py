@@ -17,7 +17,7 @@ import msgspec
 from deploy.local.process import Say
 from deploy.local.servers import Servers
 from deploy.local.suite import SERVICES
-from shared.database import Connection
+from shared.database import SESSION, Connection
 from shared.testing import clean_database
 
 HEADINGS = ("SERVICE", "READ", "RETURNED", "READ ROWS", "MS", "BY")
@@ -130,7 +130,8 @@ def lines(plans: Plans) -> list[tuple[str, ...]]:
 async def filled(admin_url: str, package: str) -> AsyncIterator[asyncpg.Connection]:
     """A large database of the service, as PostgreSQL knows it after a while."""
     name = f"{package.rpartition('.')[2]}_plans"
-    db = await asyncpg.connect(await clean_database(admin_url, name, "shared", package))
+    url = await clean_database(admin_url, name, "shared", package)
+    db = await asyncpg.connect(url, server_settings=SESSION)
     try:
         await import_module(f"{package}.tests.reads").fill(db)
         await db.execute("VACUUM ANALYZE")

@@ -1,6 +1,6 @@
 """What the content service can be told."""
 
-from shared.settings import DataSettings
+from shared.settings import DataSettings, Server
 
 
 class Settings(DataSettings, frozen=True, kw_only=True):
@@ -8,3 +8,4 @@ class Settings(DataSettings, frozen=True, kw_only=True):
 
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
     port: int = 8002
+    server: Server = "granian"

@@ -33,8 +33,7 @@ class Body:
         declared = fields.get(b"content-length")
         self.length = None if declared is None else int(declared)
         self._waits = b"expect" in fields
-        self._limit = limit
-        self._until = asyncio.get_running_loop().time() + patience
+        self._limit, self._patience, self._until = limit, patience, 0.0
         self._size = 0
         self.pending = False
         self.fault: AppError | ClientGone | None = None
@@ -46,6 +45,7 @@ class Body:
         Raises `TooLarge`, `RequestTimeout`, `ClientGone`, as the iterator does.
         """
         self.pending = True
+        self._until = asyncio.get_running_loop().time() + self._patience
         if self.length is not None and self.length > self._limit:
             if not self._waits:
                 await self._drain()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncGenerator
 
-from opentelemetry import metrics
 from quart import Quart
 
 from services.gateway.cors import Cors
@@ -19,9 +18,12 @@ from shared import position
 from shared.background import background
 from shared.bus import Bus
 from shared.errors import AppError
+from shared.tally import Count
 
-_requests = metrics.get_meter(__name__).create_counter(
-    "quartet.gateway.cache", "{request}", "Requests that the cache could answer, by what it did"
+_requests = Count(
+    "quartet.gateway.cache",
+    "Requests that the cache could answer, by what it did",
+    ("route", "outcome"),
 )
 
 
@@ -39,7 +41,7 @@ class ReplyCache:
         said = await self._answered(exchange, route, policy)
         if not said:
             exchange.cache = said = "fwd=bypass"
-        _requests.add(1, {"route": route.path, "outcome": said})
+        _requests.add((route.path, said))
         return said != "fwd=bypass"
 
     async def _answered(self, exchange: Exchange, route: Route, policy: Cache) -> str:

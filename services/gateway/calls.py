@@ -1,6 +1,7 @@
 """What is sent to a service, and what comes back."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Protocol
 
 import aiohttp
 import msgspec
@@ -15,14 +16,28 @@ class BrokenOff(Exception):
     """A reply ended before its end, when its head had gone to the client already."""
 
 
+class Head(Protocol):
+    """What a reply begins with; `close` ends it."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+    def close(self) -> None: ...
+
+
 class Reply:
     """A service's reply: small bodies are here as `whole`, others come by `pieces`."""
 
-    def __init__(self, response: aiohttp.ClientResponse, whole: bytes | None) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers = response.headers
-        self.raw_headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
+    def __init__(
+        self, head: Head, whole: bytes | None, pieces: Callable[[], AsyncIterator[bytes]]
+    ) -> None:
+        self._head, self._pieces = head, pieces
+        self.status = head.status
+        self.headers = head.headers
+        self.raw_headers = head.raw_headers
         self.whole = whole
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -31,14 +46,14 @@ class Reply:
             yield self.whole
             return
         try:
-            async for piece in self._response.content.iter_any():
+            async for piece in self._pieces():
                 yield piece
         except (aiohttp.ClientError, OSError) as error:
             raise BrokenOff from error
 
     def close(self) -> None:
         """Give the connection back; one with something left on it is closed."""
-        self._response.close()
+        self._head.close()
 
 
 class Request(msgspec.Struct, frozen=True):

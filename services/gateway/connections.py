@@ -1,15 +1,86 @@
 """Connections to services: how they are kept, and the ways in which they fail."""
 
+from types import TracebackType
+from typing import Self
+
 import aiohttp
-from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+import yarl
+from multidict import CIMultiDict
 
+from services.gateway.answer import NothingAnswered, Unreached
+from services.gateway.body import ONE_PIECE
+from services.gateway.calls import Reply, Request
 from services.gateway.settings import Settings
+from services.gateway.wire import Wire
 
-NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+NOT_REACHED = (Unreached, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_NOT_ADDED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})
+__all__ = ["NOT_REACHED", "Connections", "NothingAnswered"]
 
 
-class NothingAnswered(aiohttp.ClientError):
-    """A connection ended before a reply began; the request may have been served or not."""
+class Connections:
+    """Sends requests on connections that are kept: whole ones in plain HTTP, which are nearly all,
+    by the `Wire`, and others by aiohttp. To be used as a context.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._connect_timeout = settings.connect_timeout
+        self._session = _session(settings)
+        self._wire = Wire(keep_alive=settings.keep_alive, connect_timeout=settings.connect_timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._wire.close()
+        await self._session.close()
+
+    async def ask(self, url: str, request: Request, **fields: str) -> Reply:
+        """Send a request, with further header fields. Raises `NOT_REACHED`, `NothingAnswered`, and
+        what else aiohttp raises.
+        """
+        headers = CIMultiDict(request.headers, **fields)
+        method, body = request.method, request.body
+        if (
+            not (body is None or isinstance(body, bytes))
+            or method == "HEAD"
+            or not url.startswith("http:")
+        ):
+            return await self._by_session(url, request, headers)
+        answer = await self._wire.ask(url, method, request.target, headers, body, request.limit)
+        return Reply(answer, answer.whole, answer.pieces)
+
+    async def _by_session(self, url: str, request: Request, headers: CIMultiDict[str]) -> Reply:
+        response = await self._session.request(
+            request.method,
+            yarl.URL(url + request.target, encoded=True),
+            headers=headers,
+            data=request.body,
+            allow_redirects=False,
+            skip_auto_headers=_NOT_ADDED,
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=self._connect_timeout,
+                sock_connect=self._connect_timeout,
+                sock_read=request.limit,
+            ),
+        )
+        return Reply(response, await _whole(response), response.content.iter_any)
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body, where it is small; in one piece it costs least, and can break off unnoticed."""
+    length = response.content_length
+    try:
+        return await response.read() if length is not None and length <= ONE_PIECE else None
+    except BaseException:
+        response.close()
+        raise
 
 
 async def _once(
@@ -24,9 +95,8 @@ async def _once(
         raise NothingAnswered from error
 
 
-def connections(settings: Settings) -> aiohttp.ClientSession:
-    """Keeps connections to services; must be closed."""
-    session = aiohttp.ClientSession(
+def _session(settings: Settings) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
         # Without limits of its own: bulkheads bound requests, and streams must not block them.
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=settings.keep_alive),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -35,6 +105,3 @@ def connections(settings: Settings) -> aiohttp.ClientSession:
         middlewares=(_once,),
         trust_env=False,
     )
-    # The gateway's own span is the service's parent: one more in between would tell nothing new.
-    AioHttpClientInstrumentor.uninstrument_session(session)
-    return session

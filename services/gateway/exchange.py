@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from uuid_utils import uuid7
 
 from services.gateway import headers
-from services.gateway.metrics import measure
+from services.gateway.metrics import requests
 from services.gateway.table import Route
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -33,9 +33,9 @@ _log = structlog.get_logger()
 class Exchange:
     """A request, its span and its facts. `end` must be called, once.
 
-    `fields` are the header fields that the gateway goes by, `trace_fields` those that carry the
-    trace to a service; `cache` is what the cache did (RFC 9211), `gone` says that the client is,
-    `started` that the reply has begun. `told` are fields that the reply carries, whatever it is.
+    `fields` are the header fields that the gateway goes by; `cache` is what the cache did
+    (RFC 9211), `gone` says that the client is, `started` that the reply has begun. `told` are
+    fields that the reply carries, whatever it is.
     """
 
     __slots__ = (
@@ -56,7 +56,6 @@ class Exchange:
         "started",
         "status",
         "told",
-        "trace_fields",
         "trace_id",
         "upstream_seconds",
     )
@@ -78,13 +77,23 @@ class Exchange:
 
     def _begin_span(self) -> None:
         self._span = _tracer.start_span(
-            self._known_method("HTTP"), _parent(self.fields), SpanKind.SERVER, self._attributes()
+            self._known_method("HTTP"), _parent(self.fields), SpanKind.SERVER
         )
-        context = trace.set_span_in_context(self._span, Context())
-        self._token = otel_context.attach(context)
-        self.trace_fields: dict[str, str] = {}
-        propagate.inject(self.trace_fields, context)
+        if self._span.is_recording():  # few are, where traffic is high
+            self._span.set_attributes(self._attributes())
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, Context()))
         self.trace_id = format(self._span.get_span_context().trace_id, "032x")
+
+    @property
+    def trace_fields(self) -> dict[str, str]:
+        """What carries the trace to a service (W3C Trace Context)."""
+        ours = self._span.get_span_context()
+        if not ours.is_valid:
+            return {}
+        fields = {"traceparent": f"00-{self.trace_id}-{ours.span_id:016x}-{ours.trace_flags:02x}"}
+        if ours.trace_state:
+            fields["tracestate"] = ours.trace_state.to_header()
+        return fields
 
     def routed(self, route: Route) -> None:
         """Note the route; the span is named after it."""
@@ -123,7 +132,7 @@ class Exchange:
         seconds = time.perf_counter() - self._begun
         route = self.route.path if self.route else None
         method = self._known_method("_OTHER")
-        measure(method, self.scope["scheme"], route, self.status, seconds)
+        requests.add(method, self.scope["scheme"], route, self.status, seconds)
         _log.info(
             "request",
             method=self.method,
@@ -170,10 +179,10 @@ def request_id(fields: Mapping[bytes, bytes]) -> bytes:
 
 def _parent(fields: Mapping[bytes, bytes]) -> Context:
     """The trace that the client began, if it did. Its baggage is nobody's business here."""
-    carrier = {}
-    if b"traceparent" in fields:
-        carrier["traceparent"] = fields[b"traceparent"].decode("latin-1")
-        state = fields.get(b"tracestate", b"")
-        if len(state) <= _LONGEST_TRACESTATE and _TRACESTATE.fullmatch(state):
-            carrier["tracestate"] = state.decode("ascii")
+    if b"traceparent" not in fields:
+        return Context()
+    carrier = {"traceparent": fields[b"traceparent"].decode("latin-1")}
+    state = fields.get(b"tracestate", b"")
+    if len(state) <= _LONGEST_TRACESTATE and _TRACESTATE.fullmatch(state):
+        carrier["tracestate"] = state.decode("ascii")
     return propagate.extract(carrier, Context())

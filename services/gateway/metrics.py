@@ -4,33 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from aiohttp import web
-from opentelemetry import metrics
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quart import Quart
 
 from services.gateway.settings import Settings
-from shared.telemetry import SECONDS
+from shared.tally import Requests
 
-_duration = metrics.get_meter("quartet.gateway").create_histogram(
-    "http.server.request.duration",
-    unit="s",
-    description="Duration of requests, to the end of their replies",
-    explicit_bucket_boundaries_advisory=SECONDS,
-)
-
-
-def measure(method: str, scheme: str, route: str | None, status: int, seconds: float) -> None:
-    """Count one request, by the names of OpenTelemetry's conventions for HTTP."""
-    attributes: dict[str, str | int] = {
-        "http.request.method": method,
-        "http.response.status_code": status,
-        "url.scheme": scheme,
-    }
-    if route is not None:  # a path that leads nowhere is a client's invention
-        attributes["http.route"] = route
-    if status >= 500:
-        attributes["error.type"] = str(status)
-    _duration.record(seconds, attributes)
+requests = Requests()
 
 
 async def _show(_: web.Request) -> web.Response:

@@ -9,16 +9,14 @@ from functools import partial
 from typing import Any
 
 import aiohttp
-import yarl
 from multidict import CIMultiDict
 from opentelemetry import metrics, trace
 from quart import Quart
 
 from services.gateway import hedging
-from services.gateway.body import ONE_PIECE
 from services.gateway.bulkhead import Priority
 from services.gateway.calls import BrokenOff, Reply, Request
-from services.gateway.connections import NOT_REACHED, NothingAnswered, connections
+from services.gateway.connections import NOT_REACHED, Connections, NothingAnswered
 from services.gateway.discovery import Directory, is_dynamic
 from services.gateway.endpoints import READY, Endpoint, Service
 from services.gateway.gauges import observe
@@ -31,7 +29,6 @@ from shared.service import DEADLINE
 PROBE_SECONDS = 0.5
 PROBE_PATIENCE = 1.0
 DELIVERY_SECONDS = 0.3  # for the service to undo what it began, and its answer to get here
-_NOT_ADDED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})
 _meter = metrics.get_meter("quartet.gateway")
 _retries = _meter.create_counter(
     "quartet.upstream.retries", "{request}", "Requests sent again, or not for want of budget"
@@ -44,10 +41,9 @@ _hedges = _meter.create_counter(
 class Upstreams:
     """Sends requests to services by name, on connections that are kept."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
-        self._session = session
+    def __init__(self, connections: Connections, settings: Settings) -> None:
+        self._connections = connections
         self._timeout = settings.timeout
-        self._connect_timeout = settings.connect_timeout
         self._upload_timeout = settings.client_timeout
         self._hedging = settings.hedging == "on"
         self._lateness = hedging.Lateness()
@@ -189,23 +185,11 @@ class Upstreams:
     async def _send(self, endpoint: Endpoint, request: Request, left: float) -> Reply:
         endpoint.outstanding += 1
         try:
-            response = await self._session.request(
-                request.method,
-                yarl.URL(endpoint.url + request.target, encoded=True),
-                headers=CIMultiDict(request.headers, **{DEADLINE: _milliseconds(left)}),
-                data=request.body,
-                allow_redirects=False,
-                skip_auto_headers=_NOT_ADDED,
-                timeout=aiohttp.ClientTimeout(
-                    total=None,
-                    connect=self._connect_timeout,
-                    sock_connect=self._connect_timeout,
-                    sock_read=request.limit,
-                ),
-            )
-            if endpoint.is_ready and response.headers.get("Connection", "").lower() == "close":
+            told = {DEADLINE: _milliseconds(left)}
+            reply = await self._connections.ask(endpoint.url, request, **told)
+            if endpoint.is_ready and reply.headers.get("Connection", "").lower() == "close":
                 endpoint.note("drains")
-            return Reply(response, await _whole(response))
+            return reply
         finally:
             endpoint.outstanding -= 1
 
@@ -263,23 +247,13 @@ def _affordable(service: Service, guard: Guard, reason: str, tries: int) -> bool
     return granted
 
 
-async def _whole(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body, where it is small; in one piece it costs least, and can break off unnoticed."""
-    length = response.content_length
-    try:
-        return await response.read() if length is not None and length <= ONE_PIECE else None
-    except BaseException:
-        response.close()
-        raise
-
-
 def use_upstreams(app: Quart, settings: Settings) -> None:
     """Give `app` its connections to the services, and let it know how they are."""
 
     @app.while_serving
     async def upstreams() -> AsyncGenerator[None, None]:
-        async with connections(settings) as session, AsyncExitStack() as stack:
-            upstreams = app.extensions["upstreams"] = Upstreams(session, settings)
+        async with Connections(settings) as connections, AsyncExitStack() as stack:
+            upstreams = app.extensions["upstreams"] = Upstreams(connections, settings)
             observe(upstreams.services, upstreams.guards)
             for name, urls in settings.upstreams.items():
                 app.extensions["soft_checks"][name] = partial(upstreams.check, name)

@@ -10,7 +10,6 @@ import asyncpg
 import nats
 import pytest
 import redis.asyncio
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -21,6 +20,7 @@ from deploy.local.errors import CannotStart
 from deploy.local.servers import Elsewhere, Servers
 from deploy.local.tests.conftest import Eventually
 from deploy.local.traces import Span, received_spans
+from shared import otlp
 
 
 @pytest.fixture
@@ -83,12 +83,14 @@ async def test_valkey_wants_its_password(servers: Servers) -> None:
             await client.get("key")
 
 
+@pytest.mark.parametrize("compression", ["none", "gzip"])
 async def test_what_the_collector_received_can_be_read(
-    servers: Servers, eventually: Eventually
+    servers: Servers, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, compression: str
 ) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", servers.otlp_endpoint)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", compression)
     provider = TracerProvider(resource=Resource({"service.name": "users"}))
-    exporter = OTLPSpanExporter(f"{servers.otlp_endpoint}/v1/traces")
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.add_span_processor(SimpleSpanProcessor(otlp.Spans()))
 
     def work() -> str:
         with provider.get_tracer("test").start_as_current_span("register") as span:

@@ -36,13 +36,15 @@ async def find_article(db: Connection, slug: str, viewer: UUID | None) -> schema
 
 def summary_values(row: Any) -> dict[str, Any]:
     """The values of an `ArticleSummary` in a row."""
+    created_at, updated_at = row["created_at"], row["updated_at"]
+    created = timestamp(created_at)
     return {
         "slug": row["slug"],
         "title": row["title"],
         "description": row["description"],
         "tag_list": row["tag_list"],
-        "created_at": timestamp(row["created_at"]),
-        "updated_at": timestamp(row["updated_at"]),
+        "created_at": created,
+        "updated_at": created if updated_at == created_at else timestamp(updated_at),
         "favorited": row["favorited"],
         "favorites_count": row["favorites_count"],
         "author": profile(row),

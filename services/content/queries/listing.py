@@ -25,9 +25,10 @@ SELECT total.articles, slug, title, description, tag_list, favorites_count,
                 WHERE follower_id = $1 AND followee_id = author_id AND following
                OFFSET 0) AS following
   FROM total
-  LEFT JOIN (page
-       JOIN articles AS shown ON shown.id = page.id
-       JOIN authors ON authors.id = author_id) ON true
+  LEFT JOIN page ON true
+  LEFT JOIN LATERAL (SELECT * FROM articles WHERE id = page.id OFFSET 0) AS shown ON true
+  LEFT JOIN LATERAL (SELECT username, bio, image FROM authors WHERE id = author_id OFFSET 0
+                    ) AS author ON true
  ORDER BY page.created_at DESC, page.id DESC"""
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from services.gateway.bulkhead import Priority
-from services.gateway.connections import connections
+from services.gateway.connections import Connections
 from services.gateway.endpoints import FAILURES, READY
 from services.gateway.settings import Settings
 from services.gateway.tests.behind import Answer, Behind, talking
@@ -27,8 +27,8 @@ from shared.testing import until
 async def asking(*urls: str, **told: object) -> AsyncIterator[Upstreams]:
     """The gateway's way to the content service at `urls`, all of which are ready."""
     settings = Settings(content_url=urls, **told)  # type: ignore[arg-type]
-    async with connections(settings) as session:
-        upstreams = Upstreams(session, settings)
+    async with Connections(settings) as connections:
+        upstreams = Upstreams(connections, settings)
         for endpoint in upstreams.services["content"].endpoints:
             endpoint.note(READY)
         upstreams.guards["content"].resize(len(urls))

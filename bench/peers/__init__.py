@@ -1,0 +1,1 @@
+"""What the suite is compared with; each is written as its own documentation recommends."""
