@@ -1,5 +1,6 @@
 """Rules for deploy/k8s, over what kustomize renders. None of them needs a cluster."""
 
+import base64
 import re
 
 import kubernetes_validate
@@ -9,6 +10,8 @@ import yaml
 from deploy.local.routes import app_of, settings_type
 from deploy.local.suite import ROOT, SERVICES
 from services.gateway.settings import Settings as GatewaySettings
+from services.notifications import settings as notifications
+from services.users import settings as users
 from tests.rules.cluster import (
     OVERLAYS,
     PROBES,
@@ -211,3 +214,14 @@ def test_what_comes_in_finds_a_service_and_a_certificate(overlay: str) -> None:
         assert [(tls["secretName"], set(tls["hosts"])) for tls in ingress["spec"]["tls"]] == [
             (item["spec"]["secretName"], set(item["spec"]["dnsNames"])) for item in certificates
         ]
+
+
+def test_production_knows_the_secrets_of_development() -> None:
+    """So that it can refuse them."""
+    rendered = {
+        key: base64.b64decode(text).decode()
+        for secret in kind("dev", "Secret")
+        for key, text in secret["data"].items()
+    }
+    assert f'"{users.PUBLIC_KEY}"' in rendered["signing-keys"]
+    assert rendered["unsubscribe-key"] == notifications.PUBLIC_KEY

@@ -81,7 +81,9 @@ def opened(direction: str) -> Edges:
     }
 
 
-def _own_end_first(direction: str, sender: Resource, receiver: Resource) -> tuple[Resource, Resource]:
+def _own_end_first(
+    direction: str, sender: Resource, receiver: Resource
+) -> tuple[Resource, Resource]:
     return (sender, receiver) if direction == "Egress" else (receiver, sender)
 
 
