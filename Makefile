@@ -93,7 +93,16 @@ rules: $(INSTALLED) ## Test the rules across the repository
 
 .PHONY: k8s-check
 k8s-check: $(INSTALLED) ## Render and validate deploy/k8s, and what builds the images
-	@$(PY) -m pytest tests/rules/test_deploy.py tests/rules/test_images.py
+	@$(PY) -m pytest tests/rules/test_deploy.py tests/rules/test_network.py tests/rules/test_scaling.py \
+		tests/rules/test_monitoring.py tests/rules/test_images.py
+
+.PHONY: images-check
+images-check: $(INSTALLED) ## Build the images, run them as the manifests do, use and stop them
+	@$(PY) -m deploy.images.check
+
+.PHONY: alerts-check
+alerts-check: $(INSTALLED) ## Replay figures to the alerts, with promtool where there is one
+	@$(PY) -m deploy.images.alerts
 
 .PHONY: routes
 routes: $(INSTALLED) ## Show every route and who may call it; fail where two say different things
