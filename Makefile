@@ -2,6 +2,7 @@
 PY := .venv/bin/python
 UV := .venv/uv/bin/uv
 INSTALLED := .venv/.installed
+AUDIT := .venv/audit
 LOCK := --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11
 
 ##@ Begin
@@ -140,8 +141,20 @@ new-service: $(INSTALLED) ## Add a service, and test it (NAME=library THING=book
 	@$(PY) -m pytest -q services/$(NAME) tests/rules --ignore tests/rules/test_new_service.py
 
 .PHONY: security
-security: $(INSTALLED) ## Look for known weaknesses of the locked packages (OSV_URL=…)
+security: $(INSTALLED) $(AUDIT)/.installed ## Look for weaknesses of packages, code and manifests (OSV_URL=…)
 	@$(PY) -m deploy.local security requirements/dev.lock requirements/uv.lock
+	@$(AUDIT)/bin/bandit -q -ll -r services shared deploy -x '*/tests/*'
+	@$(AUDIT)/bin/checkov --framework dockerfile --file Dockerfile
+	@mkdir -p build/manifests
+	@for overlay in staging production; do \
+		.venv/bin/kubectl kustomize deploy/k8s/overlays/$$overlay > build/manifests/$$overlay.yaml || exit 1; done
+	@$(AUDIT)/bin/checkov --framework kubernetes --directory build/manifests
+
+# In an environment of its own: it is large, wants other versions, and few need it.
+$(AUDIT)/.installed: requirements/audit.lock $(INSTALLED)
+	@$(PY) -m venv --clear $(AUDIT)
+	@$(UV) pip sync --system-certs --python $(AUDIT)/bin/python --require-hashes requirements/audit.lock
+	@touch $@
 
 .PHONY: upgrade
 upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows
