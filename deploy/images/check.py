@@ -25,7 +25,7 @@ from deploy.local.suite import PACKAGES, PROCESSES, ROOT, SERVICES, new_key
 
 OVERLAY = ROOT / "deploy" / "k8s" / "overlays" / "staging"
 BASE = "docker.io/library/python:3.13-slim"
-MOST_OVER_BASE = 78_000_000  # bytes; the base has 122 MB, and 200 MB are the limit
+MOST_OVER_BASE = 78_000_000  # bytes; with the base, of about 120 MB, less than 200 MB
 DEPLOYMENTS = {name: name for name in SERVICES} | {"worker": "notifications-worker"}
 RUN = f"quartet-check-{uuid4().hex[:8]}"
 
@@ -56,6 +56,7 @@ def build(run: list[str], service: str) -> str:
     image, argument = f"quartet-{service}", ["--build-arg", f"SERVICE={service}"]
     begun = time.monotonic()
     if run[0] == "docker":
+        _said(["docker", "pull", "--quiet", BASE])  # or it could not be measured
         _said(["docker", "build", *argument, "-t", image, "."])
     else:  # a base that was made here can't be pulled
         here = _quiet(["buildah", "inspect", "--type=image", BASE]).returncode == 0
