@@ -3,6 +3,7 @@ PY := .venv/bin/python
 UV := .venv/uv/bin/uv
 INSTALLED := .venv/.installed
 BENCH := .bench-venv/locks
+AUDIT := .venv/audit
 LOCK := --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11
 
 ##@ Begin
@@ -113,7 +114,16 @@ rules: $(INSTALLED) ## Test the rules across the repository
 
 .PHONY: k8s-check
 k8s-check: $(INSTALLED) ## Render and validate deploy/k8s, and what builds the images
-	@$(PY) -m pytest tests/rules/test_deploy.py tests/rules/test_images.py
+	@$(PY) -m pytest tests/rules/test_deploy.py tests/rules/test_network.py tests/rules/test_scaling.py \
+		tests/rules/test_monitoring.py tests/rules/test_images.py
+
+.PHONY: images-check
+images-check: $(INSTALLED) ## Build the images, run them as the manifests do, use and stop them
+	@$(PY) -m deploy.images.check
+
+.PHONY: alerts-check
+alerts-check: $(INSTALLED) ## Replay figures to the alerts, with promtool where there is one
+	@$(PY) -m deploy.images.alerts
 
 .PHONY: routes
 routes: $(INSTALLED) ## Show every route and who may call it; fail where two say different things
@@ -151,8 +161,20 @@ new-service: $(INSTALLED) ## Add a service, and test it (NAME=library THING=book
 	@$(PY) -m pytest -q services/$(NAME) tests/rules --ignore tests/rules/test_new_service.py
 
 .PHONY: security
-security: $(INSTALLED) ## Look for known weaknesses of the locked packages (OSV_URL=…)
+security: $(INSTALLED) $(AUDIT)/.installed ## Look for weaknesses of packages, code and manifests (OSV_URL=…)
 	@$(PY) -m deploy.local security requirements/dev.lock requirements/uv.lock
+	@$(AUDIT)/bin/bandit -q -ll -r services shared deploy -x '*/tests/*'
+	@$(AUDIT)/bin/checkov --framework dockerfile --file Dockerfile
+	@mkdir -p build/manifests
+	@for overlay in staging production; do \
+		.venv/bin/kubectl kustomize deploy/k8s/overlays/$$overlay > build/manifests/$$overlay.yaml || exit 1; done
+	@$(AUDIT)/bin/checkov --framework kubernetes --directory build/manifests
+
+# In an environment of its own: it is large, wants other versions, and few need it.
+$(AUDIT)/.installed: requirements/audit.lock $(INSTALLED)
+	@$(PY) -m venv --clear $(AUDIT)
+	@$(UV) pip sync --system-certs --python $(AUDIT)/bin/python --require-hashes requirements/audit.lock
+	@touch $@
 
 .PHONY: upgrade
 upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeVar, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -39,6 +40,10 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Whether clients may use HTTP/2."""
         return self.http2 == "on" or (self.http2 == "auto" and bool(self.tls_certificate))
 
+    def unfit(self) -> dict[str, str]:
+        """What production does not start with: fields, and why. Subclasses add theirs."""
+        return {"log_level": "debug lines tell too much"} if self.log_level == "debug" else {}
+
 
 class DataSettings(ServiceSettings, frozen=True, kw_only=True):
     """What a service with a database and events can be told besides."""
@@ -53,6 +58,12 @@ class DataSettings(ServiceSettings, frozen=True, kw_only=True):
     statement_timeout: float = 10.0
     outbox_hours: float = 24.0
 
+    def unfit(self) -> dict[str, str]:
+        """Also a login whose password is its name, as development has them."""
+        login = urlsplit(self.database_url)
+        guessed = login.password is not None and login.password == login.username
+        return super().unfit() | ({"database_url": "the password is the name"} if guessed else {})
+
 
 class SettingsError(Exception):
     """One or more settings are missing or malformed; the message lists every one."""
@@ -65,7 +76,8 @@ class SettingsError(Exception):
 def load(type_: type[T], prefix: str, environ: Mapping[str, str] | None = None) -> T:
     """Read `PREFIX_FIELD`, else the suite-wide `QUARTET_FIELD`, for each field of `type_`.
 
-    `…_FILE` names a file that holds the value, for secrets. Raises `SettingsError`.
+    `…_FILE` names a file that holds the value, for secrets. Raises `SettingsError`, in production
+    also for what only development may have.
     """
     environ = os.environ if environ is None else environ  # noqa: TID251  (the one reader)
     values: dict[str, object] = {}
@@ -84,7 +96,15 @@ def load(type_: type[T], prefix: str, environ: Mapping[str, str] | None = None) 
             faults.append(f"{name}_FILE: {error.strerror}")
     if faults:
         raise SettingsError(faults)
-    return type_(**values)
+    told = type_(**values)
+    if isinstance(told, ServiceSettings) and told.env == "production":
+        unfit = [
+            f"{prefix.upper()}_{name.upper()}: not in production: {why}"
+            for name, why in told.unfit().items()
+        ]
+        if unfit:
+            raise SettingsError(unfit)
+    return told
 
 
 def _lookup(environ: Mapping[str, str], *names: str) -> str | None:

@@ -11,6 +11,14 @@ import sys
 from pathlib import Path
 
 _UNREAD = {".c", ".h", ".pxd", ".pyi", ".pyx"}
+# By name: lists of what was installed, and cffi's compiler, whose products are compiled already.
+_UNUSED = (
+    "*.dist-info/RECORD",
+    "cffi",
+    "pycparser",
+    "zstandard/_cffi.*",
+    "zstandard/backend_cffi.py",
+)
 _WORTH = 65_536  # bytes; a shorter tail is left, and with it the file as it came
 
 
@@ -18,10 +26,13 @@ def trim(folder: Path) -> int:
     """Trim the packages below `folder`; return the bytes saved."""
     saved = 0
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() and path.name == "tests":
+        if not path.exists():  # went with its folder
+            continue
+        unused = any(path.match(f"site-packages/{pattern}") for pattern in _UNUSED)
+        if path.is_dir() and (unused or path.name == "tests"):
             saved += sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
             shutil.rmtree(path)
-        elif path.is_file() and path.suffix in _UNREAD:
+        elif path.is_file() and (unused or path.suffix in _UNREAD):
             saved += path.stat().st_size
             path.unlink()
         elif path.is_file() and ".so" in path.suffixes:

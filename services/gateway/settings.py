@@ -56,3 +56,11 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
         if self.cors_origins or self.env == "production":
             return self.cors_origins
         return ("*",)
+
+    def unfit(self) -> dict[str, str]:
+        """Also origins that anybody may have, or change on the way."""
+        if "*" in self.cors_origins:
+            return super().unfit() | {"cors_origins": "`*` lets every page read replies"}
+        if any(not origin.startswith("https://") for origin in self.cors_origins):
+            return super().unfit() | {"cors_origins": "an origin without https:// can be forged"}
+        return super().unfit()

@@ -6,6 +6,8 @@ from msgspec import Meta
 
 from shared.settings import DataSettings
 
+PUBLIC_KEY = "of links in mail that nobody gets"  # of the `dev` overlay
+
 
 class Settings(DataSettings, frozen=True, kw_only=True):
     """Settings of the notifications service, `NOTIFICATIONS_…` in the environment.
@@ -24,3 +26,12 @@ class Settings(DataSettings, frozen=True, kw_only=True):
     mail_from: str = "Quartet <quartet@localhost>"
     public_url: Annotated[str, Meta(pattern=r"^https?://[!-~]*[!-.0-~]$")] = "http://127.0.0.1:8000"
     unsubscribe_key: Annotated[str, Meta(min_length=32)]
+
+    def unfit(self) -> dict[str, str]:
+        """Also the key that everybody can read, and links without TLS."""
+        found = super().unfit()
+        if self.unsubscribe_key == PUBLIC_KEY:
+            found |= {"unsubscribe_key": "this one can be read by everybody"}
+        if not self.public_url.startswith("https://"):
+            found |= {"public_url": "links in mail have to be https://"}
+        return found

@@ -7,6 +7,7 @@ from msgspec import Meta
 from shared.settings import DataSettings
 
 Positive = Annotated[int, Meta(ge=1)]
+PUBLIC_KEY = "development-only"  # the kid of the key in the `dev` overlay
 
 
 class Settings(DataSettings, frozen=True, kw_only=True):
@@ -22,3 +23,8 @@ class Settings(DataSettings, frozen=True, kw_only=True):
     hash_parallelism: Positive = 1
     hash_threads: Positive = 2
     hash_queue: Annotated[int, Meta(ge=0)] = 32
+
+    def unfit(self) -> dict[str, str]:
+        """Also the key that everybody can read."""
+        public = {"signing_keys": f"`{PUBLIC_KEY}` can be read by everybody"}
+        return super().unfit() | (public if f'"{PUBLIC_KEY}"' in self.signing_keys else {})

@@ -1,5 +1,10 @@
 """Settings come from the environment, and every fault in them is told at once."""
 
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -67,3 +72,44 @@ def test_settings_do_not_change() -> None:
     with pytest.raises(AttributeError):
         load(ServiceSettings, "users", {}).port = 1  # type: ignore[misc]  # that is the test
     assert msgspec.structs.asdict(load(ServiceSettings, "users", {}))["port"] == 8000
+
+
+PRODUCTION = {
+    "QUARTET_ENV": "production",
+    "QUARTET_DATABASE_URL": "postgresql://someone:s3cret@db/users",
+}
+KEYS = {"NOTIFICATIONS_UNSUBSCRIBE_KEY": "k" * 32, "NOTIFICATIONS_PUBLIC_URL": "https://a.example"}
+
+
+@pytest.mark.parametrize(
+    ("service", "told", "fault"),
+    [
+        ("gateway", {"QUARTET_LOG_LEVEL": "debug"}, "GATEWAY_LOG_LEVEL"),
+        ("gateway", {"GATEWAY_CORS_ORIGINS": "*"}, "GATEWAY_CORS_ORIGINS"),
+        ("gateway", {"GATEWAY_CORS_ORIGINS": "http://a.example"}, "GATEWAY_CORS_ORIGINS"),
+        ("content", {"CONTENT_DATABASE_URL": "postgresql://a:a@db/a"}, "CONTENT_DATABASE_URL"),
+        ("users", {"USERS_SIGNING_KEYS": '{"kid": "development-only"}'}, "USERS_SIGNING_KEYS"),
+        (
+            "notifications",
+            KEYS | {"NOTIFICATIONS_PUBLIC_URL": "http://a.example"},
+            "NOTIFICATIONS_PUBLIC_URL",
+        ),
+        (
+            "notifications",
+            KEYS | {"NOTIFICATIONS_UNSUBSCRIBE_KEY": "of links in mail that nobody gets"},
+            "NOTIFICATIONS_UNSUBSCRIBE_KEY",
+        ),
+    ],
+)
+def test_production_does_not_start_with_what_development_may_have(
+    service: str, told: dict[str, str], fault: str
+) -> None:
+    environment = os.environ | PRODUCTION | told  # noqa: TID251 - handed on, not read
+    command = [sys.executable, "-m", f"services.{service}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    (line,) = done.stdout.splitlines()
+    assert done.returncode == 78
+    (said,) = json.loads(line)["faults"]
+    assert said.startswith(f"{fault}: not in production: ")
+    settings = import_module(f"services.{service}.settings").Settings
+    load(settings, service, PRODUCTION | told | {"QUARTET_ENV": "development"})
