@@ -129,6 +129,19 @@ class Alone:
             moved.append(Verdict(charge.policy, full_in))
         return True, moved
 
+    def follow(self, charges: Sequence[Charge], theirs: Answer) -> Answer:
+        """Count as all gateways together have judged. Where this one has let in more, that stands:
+        it counts what the others are not told of.
+        """
+        allowed, verdicts = theirs
+        now, stand = int(self._clock() * 1_000_000), []
+        for charge, verdict in zip(charges, verdicts, strict=True):
+            ours = max(0, self._full.get(charge.key, now) - now)
+            full_in = max(verdict.full_in, ours + (charge.policy.step if allowed else 0))
+            self._keep(charge.key, now + full_in)
+            stand.append(Verdict(charge.policy, full_in))
+        return allowed, stand
+
     def _keep(self, key: str, full: int) -> None:
         self._full[key] = full
         self._full.move_to_end(key)

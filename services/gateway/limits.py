@@ -5,6 +5,7 @@ On the wire as draft-ietf-httpapi-ratelimit-headers-10 has it.
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Network
+from typing import Protocol
 
 from quart import Quart
 from redis.asyncio import Redis
@@ -37,6 +38,16 @@ class TooManyRequests(AppError):
     status, title = 429, "Too Many Requests"
 
 
+class Admission(Protocol):
+    """Who lets requests in. Each is counted once, by whichever of the two comes first."""
+
+    async def admit(self, exchange: Exchange, route: Route) -> None:
+        """Count a request for a service. Raises `TooManyRequests`."""
+
+    def admit_here(self, exchange: Exchange, route: Route) -> None:
+        """Count a request that is answered here. Raises `TooManyRequests`."""
+
+
 class Limits:
     """Counts requests in Valkey, for all gateways, and here; while it is away, here alone."""
 
@@ -49,13 +60,15 @@ class Limits:
         """Count a request, whose reply will tell how the quotas stand. Raises `TooManyRequests`
         where one is used up; such a request does not count.
         """
-        charges = charges_of(exchange, route)
-        allowed, verdicts = await self._judge(charges)
-        exchange.told += _fields(verdicts)
-        if not allowed:
-            worst = max(verdicts, key=lambda verdict: verdict.wait)
-            said = f"Too many requests: the quota '{worst.policy.name}' is used up."
-            raise TooManyRequests(said, retry_after=max(1, worst.wait))
+        if not exchange.admitted:
+            _tell(exchange, await self._judge(charges_of(exchange, route)))
+
+    def admit_here(self, exchange: Exchange, route: Route) -> None:
+        """Count a request that costs no service anything, at once: in this gateway, beside what it
+        knows of all gateways together. Raises `TooManyRequests`.
+        """
+        if not exchange.admitted:
+            _tell(exchange, self._alone.charge(charges_of(exchange, route)))
 
     async def _judge(self, charges: Sequence[Charge]) -> Answer:
         """What this gateway alone would refuse, Valkey would as well: a flood does not get that
@@ -67,11 +80,9 @@ class Limits:
         theirs: Answer | None = await self._breaker.ask(
             lambda: charge_together(self._valkey, charges)
         )
-        if theirs is None:
-            return self._alone.charge(charges)
-        if theirs[0]:
-            self._alone.charge(charges)
-        return theirs
+        return (
+            self._alone.charge(charges) if theirs is None else self._alone.follow(charges, theirs)
+        )
 
 
 class Unlimited:
@@ -79,6 +90,19 @@ class Unlimited:
 
     async def admit(self, exchange: Exchange, route: Route) -> None:
         """Count nothing."""
+
+    def admit_here(self, exchange: Exchange, route: Route) -> None:
+        """Count nothing."""
+
+
+def _tell(exchange: Exchange, answer: Answer) -> None:
+    allowed, verdicts = answer
+    exchange.admitted = True
+    exchange.told += _fields(verdicts)
+    if not allowed:
+        worst = max(verdicts, key=lambda verdict: verdict.wait)
+        said = f"Too many requests: the quota '{worst.policy.name}' is used up."
+        raise TooManyRequests(said, retry_after=max(1, worst.wait))
 
 
 def charges_of(exchange: Exchange, route: Route) -> list[Charge]:

@@ -50,6 +50,7 @@ class Proxy:
         async with ClientWatch(exchange, body) as watch:
             reply = await self._ask(exchange, route, fields, body, sent)
             try:
+                self._resources["cache"].wrote(route.upstream, reply)
                 await self._remember(exchange, reply)
                 await self._deliver(exchange, reply, watch)
             finally:

@@ -8,11 +8,11 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.gateway.facts import tags_of
 from services.gateway.purges import Demand
 from shared.bus import RETRY_SECONDS, Bus
+from shared.facts import tags_of
 
-SUBJECTS = ("users.>", "content.>")
+SOURCES = ("users", "content")
 SETTLE_SECONDS = 2.0
 _UNLIMITED = -1  # nats-py drops what is over a limit; a purge must not be lost
 _log = structlog.get_logger()
@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 class Listener(Protocol):
     """Who wants to know."""
 
-    def purge(self, tags: list[str], event: Demand | None = None, aggregate: str = "") -> None:
+    def hear(self, tags: list[str], event: Demand | None, aggregate: str) -> None:
         """An event has come."""
 
     def lose(self) -> None:
@@ -52,9 +52,9 @@ class Watch:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self, client: Client) -> None:
-        for subject in SUBJECTS:
+        for source in SOURCES:
             await client.subscribe(
-                subject,
+                f"{source}.>",
                 cb=self._hear,
                 pending_msgs_limit=_UNLIMITED,
                 pending_bytes_limit=_UNLIMITED,
@@ -73,4 +73,4 @@ class Watch:
         source, number = headers.get("ce-source", ""), headers.get("ce-sequence", "")
         event = (source, int(number)) if source and number.isdecimal() else None
         tags = tags_of(message.subject, message.data)
-        self._listener.purge(tags, event, headers.get("ce-subject", ""))
+        self._listener.hear(tags, event, headers.get("ce-subject", ""))
