@@ -130,14 +130,14 @@ class Alone:
         return True, moved
 
     def follow(self, charges: Sequence[Charge], theirs: Answer) -> Answer:
-        """Count as all gateways together have judged. Where this one has let in more, that stands:
-        it counts what the others are not told of.
+        """Take over how all gateways together have judged a request that was charged here already.
+        Where more was counted here, that stands: the others are not told of all.
         """
         allowed, verdicts = theirs
         now, stand = int(self._clock() * 1_000_000), []
         for charge, verdict in zip(charges, verdicts, strict=True):
             ours = max(0, self._full.get(charge.key, now) - now)
-            full_in = max(verdict.full_in, ours + (charge.policy.step if allowed else 0))
+            full_in = max(verdict.full_in, ours - (0 if allowed else charge.policy.step))
             self._keep(charge.key, now + full_in)
             stand.append(Verdict(charge.policy, full_in))
         return allowed, stand

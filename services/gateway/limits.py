@@ -74,15 +74,13 @@ class Limits:
         """What this gateway alone would refuse, Valkey would as well: a flood does not get that
         far. And what this gateway knows is there already, in the moment when Valkey is not.
         """
-        ours = self._alone.judge(charges)
+        ours = self._alone.charge(charges)
         if not ours[0]:
             return ours
         theirs: Answer | None = await self._breaker.ask(
             lambda: charge_together(self._valkey, charges)
         )
-        return (
-            self._alone.charge(charges) if theirs is None else self._alone.follow(charges, theirs)
-        )
+        return ours if theirs is None else self._alone.follow(charges, theirs)
 
 
 class Unlimited:
