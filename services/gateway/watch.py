@@ -1,20 +1,30 @@
 """Hearing of every event, in every gateway process, as soon as it is published."""
 
 import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Protocol
 
 import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from opentelemetry import metrics
 
 from services.gateway.purges import Demand
 from shared.bus import RETRY_SECONDS, Bus
 from shared.facts import tags_of
+from shared.telemetry import SECONDS
 
 SOURCES = ("users", "content")
 SETTLE_SECONDS = 2.0
 _UNLIMITED = -1  # nats-py drops what is over a limit; a purge must not be lost
+_lag = metrics.get_meter(__name__).create_histogram(
+    "quartet.gateway.purge.lag",
+    "s",
+    "From a fact to the purge of what it makes out of date, in this process",
+    explicit_bucket_boundaries_advisory=SECONDS,
+)
 _log = structlog.get_logger()
 
 
@@ -74,3 +84,12 @@ class Watch:
         event = (source, int(number)) if source and number.isdecimal() else None
         tags = tags_of(message.subject, message.data)
         self._listener.hear(tags, event, headers.get("ce-subject", ""))
+        _note_lag(message.subject, headers.get("ce-time", ""))
+
+
+def _note_lag(subject: str, occurred_at: str) -> None:
+    """Measure from the fact, which is a little before its commit, to the end of its purge here."""
+    with suppress(ValueError):
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(occurred_at)).total_seconds()
+        _lag.record(seconds)
+        _log.debug("event heard", subject=subject, lag_ms=round(seconds * 1000, 2))
