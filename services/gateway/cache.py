@@ -70,13 +70,13 @@ class ReplyCache:
         self._fills.begin(key, exchange, route, policy)
         return await self._send(exchange, entry, "hit; detail=stale")
 
-    def wrote(self, source: str, reply: Reply) -> None:
+    def wrote(self, reply: Reply) -> None:
         """Forget what a write has changed, before anybody can hear that it was done."""
-        at = position.parse(reply.headers.get(position.POSITION, "")).get(source)
-        if at is not None and source in SOURCES:
-            tags = kept.read_tags(reply.raw_headers, TAGS.lower().encode())
-            named = tags if TAGS in reply.headers else (EVERYTHING,)
-            self._keeper.acknowledge([*named], (source, at), reply.headers.get(AGGREGATE, ""))
+        tags = kept.read_tags(reply.raw_headers, TAGS.lower().encode())
+        named = tags if TAGS in reply.headers else (EVERYTHING,)
+        for event in position.parse(reply.headers.get(position.POSITION, "")).items():
+            if event[0] in SOURCES:
+                self._keeper.acknowledge([*named], event, reply.headers.get(AGGREGATE, ""))
 
     def _may(self, exchange: Exchange, policy: Cache) -> bool:
         """Whether the request is one that kept replies are for. One that has seen an event which
@@ -185,7 +185,7 @@ class NoCache:
         """Never answers."""
         return False
 
-    def wrote(self, source: str, reply: Reply) -> None:
+    def wrote(self, reply: Reply) -> None:
         """Nothing is out of date."""
 
 

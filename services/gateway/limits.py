@@ -5,7 +5,7 @@ On the wire as draft-ietf-httpapi-ratelimit-headers-10 has it.
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Network
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from quart import Quart
 from redis.asyncio import Redis
@@ -28,6 +28,22 @@ CLASSES: Mapping[Limit, Policy | None] = {
     "login": Policy("login", quota=40, window=480),
     "registration": Policy("registration", quota=40, window=480),
 }
+
+
+class Quotas(NamedTuple):
+    """What limits clients at the moment."""
+
+    address: Policy = ADDRESS
+    account: Policy = ACCOUNT
+    classes: Mapping[Limit, Policy | None] = CLASSES
+
+
+class Rules(Protocol):
+    """Who knows the quotas, which may change at any time."""
+
+    quotas: Quotas
+
+
 _CONNECTIONS = 8  # a question takes microseconds; to open many at once would take longer
 _PREFIX = 64  # bits of an IPv6 address that one customer has
 
@@ -51,8 +67,8 @@ class Admission(Protocol):
 class Limits:
     """Counts requests in Valkey, for all gateways, and here; while it is away, here alone."""
 
-    def __init__(self, valkey: Redis) -> None:
-        self._valkey = valkey
+    def __init__(self, valkey: Redis, rules: Rules) -> None:
+        self._valkey, self._rules = valkey, rules
         self._alone = Alone()
         self._breaker = Breaker("each gateway limits for itself")
 
@@ -61,14 +77,16 @@ class Limits:
         where one is used up; such a request does not count.
         """
         if not exchange.admitted:
-            _tell(exchange, await self._judge(charges_of(exchange, route)))
+            charges = charges_of(exchange, route, self._rules.quotas)
+            _tell(exchange, await self._judge(charges))
 
     def admit_here(self, exchange: Exchange, route: Route) -> None:
         """Count a request that costs no service anything, at once: in this gateway, beside what it
         knows of all gateways together. Raises `TooManyRequests`.
         """
         if not exchange.admitted:
-            _tell(exchange, self._alone.charge(charges_of(exchange, route)))
+            charges = charges_of(exchange, route, self._rules.quotas)
+            _tell(exchange, self._alone.charge(charges))
 
     async def _judge(self, charges: Sequence[Charge]) -> Answer:
         """What this gateway alone would refuse, Valkey would as well: a flood does not get that
@@ -103,15 +121,15 @@ def _tell(exchange: Exchange, answer: Answer) -> None:
         raise TooManyRequests(said, retry_after=max(1, worst.wait))
 
 
-def charges_of(exchange: Exchange, route: Route) -> list[Charge]:
+def charges_of(exchange: Exchange, route: Route, quotas: Quotas) -> list[Charge]:
     """What a request counts against. An account is known only where its token was valid."""
     client = exchange.scope.get("client")
     who = network(client[0]) if client else "unknown"
-    charges = [Charge(ADDRESS, who)]
+    charges = [Charge(quotas.address, who)]
     if exchange.account is not None:
         who = str(exchange.account)
-        charges.append(Charge(ACCOUNT, who))
-    policy = CLASSES[route.limit or ("read" if route.method == "GET" else "write")]
+        charges.append(Charge(quotas.account, who))
+    policy = quotas.classes[route.limit or ("read" if route.method == "GET" else "write")]
     if policy is not None:
         charges.append(Charge(policy, who))
     return charges
@@ -136,7 +154,9 @@ def _fields(verdicts: Sequence[Verdict]) -> list[tuple[bytes, bytes]]:
 
 
 def use_limits(app: Quart, settings: Settings) -> None:
-    """Let `app` limit its clients. Raises `SettingsError` where production would not."""
+    """Let `app` limit its clients. Needs `use_policies` before it. Raises `SettingsError` where
+    production would not.
+    """
     if settings.limits == "off":
         if settings.env == "production":
             raise SettingsError(["GATEWAY_LIMITS: 'off' is for load tests, never for production"])
@@ -146,5 +166,5 @@ def use_limits(app: Quart, settings: Settings) -> None:
     @app.while_serving
     async def limits() -> AsyncGenerator[None, None]:
         async with connected(settings.redis_url, _CONNECTIONS) as valkey:
-            app.extensions["limits"] = Limits(valkey)
+            app.extensions["limits"] = Limits(valkey, app.extensions["policies"])
             yield

@@ -50,7 +50,6 @@ class Proxy:
         async with ClientWatch(exchange, body) as watch:
             reply = await self._ask(exchange, route, fields, body, sent)
             try:
-                self._resources["cache"].wrote(route.upstream, reply)
                 await self._remember(exchange, reply)
                 await self._deliver(exchange, reply, watch)
             finally:
@@ -119,6 +118,8 @@ class Proxy:
     async def _remember(self, exchange: Exchange, reply: Reply) -> None:
         """Before the client has the reply: their next request may come by another gateway."""
         said = reply.headers.get(position.POSITION)
+        if said:
+            self._resources["cache"].wrote(reply)
         if exchange.account is None:
             exchange.account = _account(reply.headers.get(_ACCOUNT, ""))
         if said and exchange.account is not None:
