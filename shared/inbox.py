@@ -122,8 +122,8 @@ class Consumer:
         """
         begin_work()
         try:
-            envelopes = {message: _envelope(message, self._publisher) for message in messages}
-            await self._apply_together(envelopes)
+            events = [(message, _envelope(message, self._publisher)) for message in messages]
+            await self._apply_together(events)
         except asyncio.CancelledError:
             for message in messages:
                 await message.nak()  # handed back at once, rather than after the ack wait
@@ -135,17 +135,17 @@ class Consumer:
             await message.ack()
         return True
 
-    async def _apply_together(self, envelopes: Mapping[Msg, Envelope]) -> None:
+    async def _apply_together(self, events: Sequence[tuple[Msg, Envelope]]) -> None:
         fresh = []
         async with self._app.app_context(), transaction() as db:
-            for message, envelope in envelopes.items():
+            for message, envelope in events:
                 with _tracer.start_as_current_span(
                     f"process {message.subject}", **_span_of(message)
                 ):
                     if await insert_received(db, envelope, datetime.now(UTC)):
                         await self._handle(db, message, envelope)
                         fresh.append(envelope)
-        for envelope in envelopes.values():
+        for _, envelope in events:
             self._applied.add(envelope.source, envelope.position)
         for envelope in fresh:
             self._measure(envelope)

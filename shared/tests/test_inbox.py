@@ -73,6 +73,19 @@ async def applied_within(app: Quart, applied: Applied, position: int) -> None:
         assert await applied.wait_for("alpha", position, 5)
 
 
+async def test_events_that_wait_take_effect_in_few_transactions(
+    alpha: Quart, beta_settings: DataSettings
+) -> None:
+    names = [f"{number:02}" for number in range(40)]
+    await ring(alpha, *names)
+    beta = create_beta(beta_settings)
+    async with serving(beta):
+        await hears(beta, *names)
+    async with session(beta_settings.database_url) as db:
+        commits = await db.fetchval("SELECT count(DISTINCT xmin::text) FROM inbox")
+    assert commits <= 10
+
+
 async def test_an_event_that_is_delivered_twice_takes_effect_once(
     alpha: Quart, beta_settings: DataSettings, jetstream: JetStreamContext
 ) -> None:

@@ -80,7 +80,7 @@ async def test_what_happens_elsewhere_is_shown_to_who_has_seen_it_happen(
         (first,) = await emit(of_content, published(uuid4(), uuid4(), "Another Story"))
         await heard(committed, "content", first)
         seen = await emit(
-            of_users, registered(reader.id, "Old Name"), followed(reader.id, author.id)
+            of_users, registered(reader.id, reader.username), followed(reader.id, author.id)
         )
         told = await emit(
             of_content,
