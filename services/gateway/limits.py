@@ -4,6 +4,7 @@ On the wire as draft-ietf-httpapi-ratelimit-headers-10 has it.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
 from typing import NamedTuple, Protocol
 
@@ -146,11 +147,14 @@ def network(address: str) -> str:
 
 
 def _fields(verdicts: Sequence[Verdict]) -> list[tuple[bytes, bytes]]:
-    policies = ", ".join(
-        f'"{v.policy.name}";q={v.policy.quota};w={v.policy.window}' for v in verdicts
-    )
+    policies = _policies(tuple(v.policy for v in verdicts))
     states = ", ".join(f'"{v.policy.name}";r={v.remaining};t={v.full_in_seconds}' for v in verdicts)
-    return [(b"ratelimit-policy", policies.encode()), (b"ratelimit", states.encode())]
+    return [(b"ratelimit-policy", policies), (b"ratelimit", states.encode())]
+
+
+@lru_cache(128)
+def _policies(policies: tuple[Policy, ...]) -> bytes:
+    return ", ".join(f'"{p.name}";q={p.quota};w={p.window}' for p in policies).encode()
 
 
 def use_limits(app: Quart, settings: Settings) -> None:
