@@ -13,7 +13,8 @@ class Work(msgspec.Struct):
     """Facts gathered while one request or event is worked on.
 
     `statements` and `database_seconds` cost the SQL; `position` is the newest outbox position
-    that this work wrote; `applied` are the events of others that it waited for and has seen;
+    that this work wrote, `aggregate` what its event happened to, and `touched` the tags of what it
+    changed; `applied` are the events of others that it waited for and has seen;
     `account` is the caller's id; `job` is the job that runs; `deadline` is when the answer comes
     too late, by the event loop's clock; `enclosing` opens the transaction that all others of this
     work are parts of.
@@ -24,6 +25,8 @@ class Work(msgspec.Struct):
     statements: int = 0
     database_seconds: float = 0.0
     position: int | None = None
+    aggregate: str = ""
+    touched: list[str] | None = None
     applied: dict[str, int] = {}
     job: UUID | None = None
     deadline: float | None = None

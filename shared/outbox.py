@@ -16,6 +16,7 @@ from shared.background import background
 from shared.context import current_work
 from shared.database import Connection
 from shared.events import Event
+from shared.facts import touched
 from shared.relay import Relay
 from shared.retention import Retention
 from shared.settings import DataSettings
@@ -37,7 +38,7 @@ async def publish(db: Connection, event: Event, now: datetime) -> int:
     )
     work = current_work()
     if work is not None:
-        work.position = position
+        work.position, work.aggregate, work.touched = position, event.aggregate, touched(event)
     return position
 
 

@@ -25,6 +25,7 @@ from shared.lean import LeanConnection
 from shared.observed import Observed
 from shared.openapi import document
 from shared.settings import ServiceSettings
+from shared.tags import changing
 
 DEADLINE = "Quartet-Deadline"
 PATIENCE_SECONDS = 2.0  # a read can be late or stale; a write may have to be refused
@@ -124,6 +125,8 @@ async def _position(response: Response) -> Response:
     work = current_work()
     if work is not None and work.position is not None and response.status_code < 400:
         response.headers[position.POSITION] = f"{current_app.name}={work.position}"
+        if work.touched is not None:
+            changing(response, work.touched, work.aggregate)
     if work is not None and work.applied:
         response.headers[position.APPLIED] = position.write(work.applied)
     return response

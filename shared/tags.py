@@ -1,6 +1,7 @@
 """What a reply is about, by name, so that whoever keeps it can forget it when that changes.
 
-A service names tags in `Quartet-Tags`; the gateway keeps them to itself.
+A service names tags in `Quartet-Tags`, of a read what it shows and of a write what it changed; the
+gateway keeps them to itself.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,9 @@ from urllib.parse import quote
 from quart import Response
 
 TAGS = "Quartet-Tags"
+AGGREGATE = "Quartet-Aggregate"  # in the reply to a write: what its event happened to
 LONGEST = 4_000  # bytes; a client of HTTP takes header lines of 8,000 or so
+EVERYTHING = "*"  # a tag that every reply carries
 _REMEMBERED = 10_000  # what is shown often is named often
 LISTS, FAVORITES = "list", "favorites"
 
@@ -52,3 +55,12 @@ def tagged(response: Response, names: Iterable[str]) -> Response:
         value = ", ".join(dict.fromkeys(any_of(n) if ":" in n else n for n in distinct))
     response.headers[TAGS] = value
     return response
+
+
+def changing(response: Response, names: Iterable[str], aggregate: str) -> None:
+    """Let the reply to a write say what it changed, of which aggregate; where that is too much to
+    say, everything.
+    """
+    value = ", ".join(dict.fromkeys(names))
+    response.headers[TAGS] = value if len(value) <= LONGEST else EVERYTHING
+    response.headers[AGGREGATE] = aggregate

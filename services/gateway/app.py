@@ -8,6 +8,7 @@ from services.gateway.front import Front
 from services.gateway.limits import use_limits
 from services.gateway.metrics import use_metrics
 from services.gateway.pages import use_pages
+from services.gateway.policies import use_policies
 from services.gateway.positions import use_positions
 from services.gateway.routes import ROUTES
 from services.gateway.settings import Settings
@@ -21,6 +22,7 @@ def create_app(settings: Settings) -> Quart:
     """The app with its resources, which open when it starts to serve."""
     table = Table(ROUTES)
     app = create_service("gateway", settings)
+    use_policies(app, settings, table)
     use_metrics(app, settings)
     use_verifier(app, settings.jwks_url, essential=True)
     use_upstreams(app, settings)

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 from quart import Quart
 
 from services.gateway.bulkhead import Priority
@@ -38,7 +39,7 @@ class Part(NamedTuple):
     """What one service said."""
 
     status: int
-    headers: CIMultiDictProxy[str]
+    headers: Mapping[str, str]
     body: bytes
 
 

@@ -5,19 +5,23 @@ from collections.abc import AsyncGenerator
 
 from quart import Quart
 
+from services.gateway import kept
+from services.gateway.calls import Reply
 from services.gateway.cors import Cors
 from services.gateway.depot import Depot, connect
 from services.gateway.exchange import Exchange
 from services.gateway.fills import Fills, Outcome
 from services.gateway.kept import Entry, Shelf, unchanged_for
-from services.gateway.purges import EVERYTHING, Demand, Purges
+from services.gateway.limits import Admission
+from services.gateway.purges import Demand, Purges
 from services.gateway.settings import Settings
 from services.gateway.table import Cache, Route
-from services.gateway.watch import Watch
+from services.gateway.watch import SOURCES, Watch
 from shared import position
 from shared.background import background
 from shared.bus import Bus
 from shared.errors import AppError
+from shared.tags import AGGREGATE, EVERYTHING, TAGS
 from shared.tally import Count
 
 _requests = Count(
@@ -30,8 +34,9 @@ _requests = Count(
 class ReplyCache:
     """What replies are kept, and answering with them."""
 
-    def __init__(self, shelf: Shelf, purges: Purges, fills: Fills, cors: Cors) -> None:
-        self._shelf, self._purges, self._fills, self._cors = shelf, purges, fills, cors
+    def __init__(self, keeper: "Keeper", limits: Admission, cors: Cors) -> None:
+        self._shelf, self._purges, self._fills = keeper.shelf, keeper.purges, keeper.fills
+        self._keeper, self._limits, self._cors = keeper, limits, cors
 
     async def answer(self, exchange: Exchange, route: Route) -> bool:
         """Answer, if this can; False if the service has to. Raises `AppError` as a service does."""
@@ -49,15 +54,31 @@ class ReplyCache:
             return ""
         scope = exchange.scope
         key = scope["raw_path"] + b"?" + scope["query_string"]
+        said = await self._at_once(key, exchange, route, policy)
+        if said or exchange.method == "HEAD" or b"quartet-after" in exchange.fields:
+            return said  # a fill is for all, and waits for no event that one client has seen
+        await self._limits.admit(exchange, route)
+        said = await self._at_once(key, exchange, route, policy)  # others may have come first
+        return said or await self._filled(key, exchange, route, policy)
+
+    async def _at_once(self, key: bytes, exchange: Exchange, route: Route, policy: Cache) -> str:
+        """Answer with what is kept here, if something is."""
         entry, now = self._shelf.find(key), time.time()
-        if entry is not None and now < entry.fresh_until:
+        if entry is None or now >= entry.fresh_until + policy.swr:
+            return ""
+        self._limits.admit_here(exchange, route)
+        if now < entry.fresh_until:
             return await self._send(exchange, entry, "hit")
-        if entry is not None and now < entry.fresh_until + policy.swr:
-            self._fills.begin(key, exchange, route, policy)
-            return await self._send(exchange, entry, "hit; detail=stale")
-        if exchange.method == "HEAD" or b"quartet-after" in exchange.fields:
-            return ""  # a fill is for all, and waits for no event that one client has seen
-        return await self._filled(key, entry, exchange, route, policy)
+        self._fills.begin(key, exchange, route, policy)
+        return await self._send(exchange, entry, "hit; detail=stale")
+
+    def wrote(self, reply: Reply) -> None:
+        """Forget what a write has changed, before anybody can hear that it was done."""
+        tags = kept.read_tags(reply.raw_headers, TAGS.lower().encode())
+        named = tags if TAGS in reply.headers else (EVERYTHING,)
+        for event in position.parse(reply.headers.get(position.POSITION, "")).items():
+            if event[0] in SOURCES:
+                self._keeper.acknowledge([*named], event, reply.headers.get(AGGREGATE, ""))
 
     def _may(self, exchange: Exchange, policy: Cache) -> bool:
         """Whether the request is one that kept replies are for. One that has seen an event which
@@ -71,9 +92,8 @@ class ReplyCache:
             return True
         return self._purges.has_seen(position.parse(after.decode("latin-1")).items())
 
-    async def _filled(
-        self, key: bytes, entry: Entry | None, exchange: Exchange, route: Route, policy: Cache
-    ) -> str:
+    async def _filled(self, key: bytes, exchange: Exchange, route: Route, policy: Cache) -> str:
+        entry = self._shelf.find(key)
         usable = entry is not None and time.time() < entry.fresh_until + policy.sie
         begun = time.perf_counter()
         try:
@@ -121,28 +141,43 @@ class Keeper:
     """Purges what events make out of date, everywhere in this process and in Valkey."""
 
     def __init__(self, shelf: Shelf, purges: Purges, fills: Fills, depot: Depot) -> None:
-        self._shelf, self._purges, self._fills, self._depot = shelf, purges, fills, depot
+        self.shelf, self.purges, self.fills, self._depot = shelf, purges, fills, depot
 
-    def purge(self, tags: list[str], event: Demand | None = None, aggregate: str = "") -> None:
+    def acknowledge(self, tags: list[str], event: Demand, aggregate: str) -> None:
+        """A write is done here. Its event may have come already; else it need not purge again."""
+        if not self.purges.has_seen([event]):
+            if tags:
+                self.purges.expect(event)
+            self._purge(tags, event, aggregate)
+
+    def hear(self, tags: list[str], event: Demand | None, aggregate: str) -> None:
+        """An event has come."""
+        if event is None or not self.purges.expected(event):
+            self._purge(tags, event, aggregate)
+
+    def _purge(self, tags: list[str], event: Demand | None = None, aggregate: str = "") -> None:
         """Forget what carries one of `tags`, at once."""
-        self._purges.add(tags, event, aggregate)
-        dropped = self._shelf.purge(tags)
+        self.purges.add(tags, event, aggregate)
+        dropped = self.shelf.purge(tags)
         if event is not None:
-            self._fills.expect(dropped, event)
+            self.fills.expect(dropped, event)
         if tags:
             self._depot.purge(tags)
 
     def lose(self) -> None:
         """Events may be missed from now on: keep nothing, and use nothing that was kept."""
-        self._fills.open = False
-        self.purge([EVERYTHING])
-        self._depot.distrust()
+        self.fills.open = False
+        self._begin_anew()
 
     def begin(self) -> None:
         """All events come from now on. What was kept before, by anybody, may have missed some."""
-        self.purge([EVERYTHING])
+        self._begin_anew()
+        self.fills.open = True
+
+    def _begin_anew(self) -> None:
+        self.purges.forget_coming()
+        self._purge([EVERYTHING])
         self._depot.distrust()
-        self._fills.open = True
 
 
 class NoCache:
@@ -152,9 +187,14 @@ class NoCache:
         """Never answers."""
         return False
 
+    def wrote(self, reply: Reply) -> None:
+        """Nothing is out of date."""
+
 
 def use_cache(app: Quart, settings: Settings, cors: Cors) -> None:
-    """Give `app` a cache, as `app.extensions["cache"]`. Needs `use_upstreams` before it."""
+    """Give `app` a cache, as `app.extensions["cache"]`. Needs `use_upstreams` and `use_limits`
+    before it.
+    """
     if settings.cache == "off":
         app.extensions["cache"] = NoCache()
         return
@@ -167,7 +207,7 @@ def use_cache(app: Quart, settings: Settings, cors: Cors) -> None:
             fills = Fills(app.extensions["upstreams"], shelf, purges, depot)
             keeper = Keeper(shelf, purges, fills, depot)
             bus = Bus(app.name, settings.nats_url, replicas=1)
-            app.extensions["cache"] = ReplyCache(shelf, purges, fills, cors)
+            app.extensions["cache"] = ReplyCache(keeper, app.extensions["limits"], cors)
             app.extensions["soft_checks"]["nats"] = bus.check
             async with background(bus.run(), Watch(bus, keeper).run(), depot.run()):
                 yield

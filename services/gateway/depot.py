@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from services.gateway.kept import Entry
-from services.gateway.purges import EVERYTHING
+from shared.tags import EVERYTHING
 
 LOCK_SECONDS = 3.0
 _WAIT = 0.2

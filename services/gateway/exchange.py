@@ -34,8 +34,8 @@ class Exchange:
     """A request, its span and its facts. `end` must be called, once.
 
     `fields` are the header fields that the gateway goes by; `cache` is what the cache did
-    (RFC 9211), `gone` says that the client is, `started` that the reply has begun. `told` are
-    fields that the reply carries, whatever it is.
+    (RFC 9211), `gone` says that the client is, `started` that the reply has begun, `admitted` that
+    the limits have counted the request. `told` are fields that the reply carries, whatever it is.
     """
 
     __slots__ = (
@@ -44,6 +44,7 @@ class Exchange:
         "_span",
         "_token",
         "account",
+        "admitted",
         "cache",
         "fields",
         "gone",
@@ -67,7 +68,7 @@ class Exchange:
         self.fields = headers.read(scope["headers"])
         self.route: Route | None = None
         self.account: UUID | None = None
-        self.gone = self.started = False
+        self.gone = self.started = self.admitted = False
         self.cache = ""
         self.status = self.size = 0
         self.upstream_seconds = 0.0

@@ -131,9 +131,12 @@ class Fills:
         fields = CIMultiDict(exchange.trace_fields)
         fields["X-Request-Id"] = exchange.request_id.decode()
         fields["Via"] = "1.1 quartet"
+        after = self._purges.coming(upstream)
         event = self._expected.get(key)
         if event is not None and event[0] != upstream:
-            fields[position.AFTER] = position.write(dict([event]))
+            after = position.newest(after, dict([event]))
+        if after:
+            fields[position.AFTER] = position.write(after)
         return fields
 
     async def _fill(self, want: Want) -> Outcome | None:

@@ -4,7 +4,6 @@ In Valkey for all gateways together, by its clock; in this process where Valkey 
 """
 
 import hashlib
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -73,7 +72,7 @@ class Verdict(msgspec.Struct, frozen=True):
     @property
     def full_in_seconds(self) -> int:
         """Whole seconds until the quota is whole again."""
-        return math.ceil(self.full_in / 1_000_000)
+        return -(-self.full_in // 1_000_000)
 
     @property
     def remaining(self) -> int:
@@ -81,10 +80,15 @@ class Verdict(msgspec.Struct, frozen=True):
         return max(0, (self.policy.window * 1_000_000 - self.full_in) // self.policy.step)
 
     @property
+    def is_used_up(self) -> bool:
+        """Whether no request may come."""
+        return self.full_in + self.policy.step > self.policy.window * 1_000_000
+
+    @property
     def wait(self) -> int:
         """Whole seconds until the next request may come."""
         missing = self.full_in + self.policy.step - self.policy.window * 1_000_000
-        return max(0, math.ceil(missing / 1_000_000))
+        return max(0, -(-missing // 1_000_000))
 
 
 Answer = tuple[bool, list[Verdict]]
@@ -111,23 +115,31 @@ class Alone:
         self._clock = clock
         self._full: OrderedDict[str, int] = OrderedDict()
 
-    def judge(self, charges: Sequence[Charge]) -> Answer:
-        """Whether a request would pass, and how each quota stands."""
-        now = int(self._clock() * 1_000_000)
-        verdicts = [Verdict(c.policy, max(0, self._full.get(c.key, now) - now)) for c in charges]
-        return all(verdict.wait == 0 for verdict in verdicts), verdicts
-
     def charge(self, charges: Sequence[Charge]) -> Answer:
         """Whether the request may pass, and how each quota stands now."""
-        allowed, verdicts = self.judge(charges)
-        if not allowed:
-            return False, verdicts
-        now, moved = int(self._clock() * 1_000_000), []
-        for charge, verdict in zip(charges, verdicts, strict=True):
+        now = int(self._clock() * 1_000_000)
+        before = [Verdict(c.policy, max(0, self._full.get(c.key, now) - now)) for c in charges]
+        if any(verdict.is_used_up for verdict in before):
+            return False, before
+        after = []
+        for charge, verdict in zip(charges, before, strict=True):
             full_in = verdict.full_in + charge.policy.step
             self._keep(charge.key, now + full_in)
-            moved.append(Verdict(charge.policy, full_in))
-        return True, moved
+            after.append(Verdict(charge.policy, full_in))
+        return True, after
+
+    def follow(self, charges: Sequence[Charge], theirs: Answer) -> Answer:
+        """Take over how all gateways together have judged a request that was charged here already.
+        Where more was counted here, that stands: the others are not told of all.
+        """
+        allowed, verdicts = theirs
+        now, stand = int(self._clock() * 1_000_000), []
+        for charge, verdict in zip(charges, verdicts, strict=True):
+            ours = max(0, self._full.get(charge.key, now) - now)
+            full_in = max(verdict.full_in, ours - (0 if allowed else charge.policy.step))
+            self._keep(charge.key, now + full_in)
+            stand.append(Verdict(charge.policy, full_in))
+        return allowed, stand
 
     def _keep(self, key: str, full: int) -> None:
         self._full[key] = full

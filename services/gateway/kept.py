@@ -8,8 +8,9 @@ from hashlib import blake2b
 import msgspec
 
 from services.gateway.headers import Raw
-from services.gateway.purges import EVERYTHING, Demand
+from services.gateway.purges import Demand
 from services.gateway.table import Cache
+from shared.tags import EVERYTHING
 
 Fields = list[tuple[bytes, bytes]]
 _OVERHEAD = 1_000  # bytes that an entry takes besides its text, roughly

@@ -4,7 +4,9 @@ On the wire as draft-ietf-httpapi-ratelimit-headers-10 has it.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
+from typing import NamedTuple, Protocol
 
 from quart import Quart
 from redis.asyncio import Redis
@@ -28,6 +30,22 @@ CLASSES: Mapping[Limit, Policy | None] = {
     "registration": Policy("registration", quota=40, window=480),
     "vitals": Policy("vitals", quota=60, window=60),
 }
+
+
+class Quotas(NamedTuple):
+    """What limits clients at the moment."""
+
+    address: Policy = ADDRESS
+    account: Policy = ACCOUNT
+    classes: Mapping[Limit, Policy | None] = CLASSES
+
+
+class Rules(Protocol):
+    """Who knows the quotas, which may change at any time."""
+
+    quotas: Quotas
+
+
 _CONNECTIONS = 8  # a question takes microseconds; to open many at once would take longer
 _PREFIX = 64  # bits of an IPv6 address that one customer has
 
@@ -38,11 +56,21 @@ class TooManyRequests(AppError):
     status, title = 429, "Too Many Requests"
 
 
+class Admission(Protocol):
+    """Who lets requests in. Each is counted once, by whichever of the two comes first."""
+
+    async def admit(self, exchange: Exchange, route: Route) -> None:
+        """Count a request for a service. Raises `TooManyRequests`."""
+
+    def admit_here(self, exchange: Exchange, route: Route) -> None:
+        """Count a request that is answered here. Raises `TooManyRequests`."""
+
+
 class Limits:
     """Counts requests in Valkey, for all gateways, and here; while it is away, here alone."""
 
-    def __init__(self, valkey: Redis) -> None:
-        self._valkey = valkey
+    def __init__(self, valkey: Redis, rules: Rules) -> None:
+        self._valkey, self._rules = valkey, rules
         self._alone = Alone()
         self._breaker = Breaker("each gateway limits for itself")
 
@@ -50,29 +78,29 @@ class Limits:
         """Count a request, whose reply will tell how the quotas stand. Raises `TooManyRequests`
         where one is used up; such a request does not count.
         """
-        charges = charges_of(exchange, route)
-        allowed, verdicts = await self._judge(charges)
-        exchange.told += _fields(verdicts)
-        if not allowed:
-            worst = max(verdicts, key=lambda verdict: verdict.wait)
-            said = f"Too many requests: the quota '{worst.policy.name}' is used up."
-            raise TooManyRequests(said, retry_after=max(1, worst.wait))
+        if not exchange.admitted:
+            charges = charges_of(exchange, route, self._rules.quotas)
+            _tell(exchange, await self._judge(charges))
+
+    def admit_here(self, exchange: Exchange, route: Route) -> None:
+        """Count a request that costs no service anything, at once: in this gateway, beside what it
+        knows of all gateways together. Raises `TooManyRequests`.
+        """
+        if not exchange.admitted:
+            charges = charges_of(exchange, route, self._rules.quotas)
+            _tell(exchange, self._alone.charge(charges))
 
     async def _judge(self, charges: Sequence[Charge]) -> Answer:
         """What this gateway alone would refuse, Valkey would as well: a flood does not get that
         far. And what this gateway knows is there already, in the moment when Valkey is not.
         """
-        ours = self._alone.judge(charges)
+        ours = self._alone.charge(charges)
         if not ours[0]:
             return ours
         theirs: Answer | None = await self._breaker.ask(
             lambda: charge_together(self._valkey, charges)
         )
-        if theirs is None:
-            return self._alone.charge(charges)
-        if theirs[0]:
-            self._alone.charge(charges)
-        return theirs
+        return ours if theirs is None else self._alone.follow(charges, theirs)
 
 
 class Unlimited:
@@ -81,18 +109,31 @@ class Unlimited:
     async def admit(self, exchange: Exchange, route: Route) -> None:
         """Count nothing."""
 
+    def admit_here(self, exchange: Exchange, route: Route) -> None:
+        """Count nothing."""
 
-def charges_of(exchange: Exchange, route: Route) -> list[Charge]:
+
+def _tell(exchange: Exchange, answer: Answer) -> None:
+    allowed, verdicts = answer
+    exchange.admitted = True
+    exchange.told += _fields(verdicts)
+    if not allowed:
+        worst = max(verdicts, key=lambda verdict: verdict.wait)
+        said = f"Too many requests: the quota '{worst.policy.name}' is used up."
+        raise TooManyRequests(said, retry_after=max(1, worst.wait))
+
+
+def charges_of(exchange: Exchange, route: Route, quotas: Quotas) -> list[Charge]:
     """What a request counts against. An account is known only where its token was valid, and is
     nothing to a route that asks for none: guesses of passwords count by address.
     """
     client = exchange.scope.get("client")
     who = network(client[0]) if client else "unknown"
-    charges = [Charge(ADDRESS, who)]
+    charges = [Charge(quotas.address, who)]
     if exchange.account is not None and route.access != "public":
         who = str(exchange.account)
-        charges.append(Charge(ACCOUNT, who))
-    policy = CLASSES[route.limit or ("read" if route.method == "GET" else "write")]
+        charges.append(Charge(quotas.account, who))
+    policy = quotas.classes[route.limit or ("read" if route.method == "GET" else "write")]
     if policy is not None:
         charges.append(Charge(policy, who))
     return charges
@@ -109,15 +150,20 @@ def network(address: str) -> str:
 
 
 def _fields(verdicts: Sequence[Verdict]) -> list[tuple[bytes, bytes]]:
-    policies = ", ".join(
-        f'"{v.policy.name}";q={v.policy.quota};w={v.policy.window}' for v in verdicts
-    )
+    policies = _policies(tuple(v.policy for v in verdicts))
     states = ", ".join(f'"{v.policy.name}";r={v.remaining};t={v.full_in_seconds}' for v in verdicts)
-    return [(b"ratelimit-policy", policies.encode()), (b"ratelimit", states.encode())]
+    return [(b"ratelimit-policy", policies), (b"ratelimit", states.encode())]
+
+
+@lru_cache(128)
+def _policies(policies: tuple[Policy, ...]) -> bytes:
+    return ", ".join(f'"{p.name}";q={p.quota};w={p.window}' for p in policies).encode()
 
 
 def use_limits(app: Quart, settings: Settings) -> None:
-    """Let `app` limit its clients. Raises `SettingsError` where production would not."""
+    """Let `app` limit its clients. Needs `use_policies` before it. Raises `SettingsError` where
+    production would not.
+    """
     if settings.limits == "off":
         if settings.env == "production":
             raise SettingsError(["GATEWAY_LIMITS: 'off' is for load tests, never for production"])
@@ -127,5 +173,5 @@ def use_limits(app: Quart, settings: Settings) -> None:
     @app.while_serving
     async def limits() -> AsyncGenerator[None, None]:
         async with connected(settings.redis_url, _CONNECTIONS) as valkey:
-            app.extensions["limits"] = Limits(valkey)
+            app.extensions["limits"] = Limits(valkey, app.extensions["policies"])
             yield

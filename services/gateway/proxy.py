@@ -142,6 +142,8 @@ class Proxy:
     async def remember(self, exchange: Exchange, reply: Reply) -> None:
         """Before the client has the reply: their next request may come by another gateway."""
         said = reply.headers.get(position.POSITION)
+        if said:
+            self._resources["cache"].wrote(reply)
         if exchange.account is None:
             exchange.account = _account(reply.headers.get(_ACCOUNT, ""))
         if said and exchange.account is not None:

@@ -6,13 +6,17 @@ comes from its projection, which may lag behind the event that has reached us al
 may be kept only once the service has said that it has applied the event.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
-EVERYTHING = "*"  # a tag that every reply carries
+from shared.tags import EVERYTHING
+
 MOST_TAGS = 50_000
 MOST_EVENTS = 50_000
+MOST_EARLY = 10_000
+COMING_SECONDS = 2.0  # an event comes within milliseconds of its write, or something is wrong
 MOST_AGGREGATES = 16  # of a tag; so many changes don't wait for one projection at once
 Demand: TypeAlias = tuple[str, int]  # an event, by its source and position
 
@@ -36,6 +40,7 @@ class Purges:
         self._tags: OrderedDict[str, Purge] = OrderedDict()
         self._events: OrderedDict[Demand, None] = OrderedDict()
         self._confirmed: OrderedDict[tuple[str, Demand], int] = OrderedDict()
+        self._early: OrderedDict[Demand, float] = OrderedDict()
 
     def add(self, tags: Iterable[str], event: Demand | None = None, aggregate: str = "") -> None:
         """Note that `tags` are purged now, for an event of an aggregate."""
@@ -50,6 +55,32 @@ class Purges:
             self._events[event] = None
             if len(self._events) > MOST_EVENTS:
                 self._events.popitem(last=False)
+
+    def expect(self, event: Demand) -> None:
+        """Note that an event is known before it comes, from the reply to its write."""
+        self._early[event] = time.monotonic()
+        if len(self._early) > MOST_EARLY:
+            self._early.popitem(last=False)
+
+    def expected(self, event: Demand) -> bool:
+        """Whether an event that comes now was known before; it is told once."""
+        return self._early.pop(event, None) is not None
+
+    def coming(self, upstream: str) -> dict[str, int]:
+        """The newest events of other services that are known, and have not come; what has not come
+        for long is held up, and nobody should wait for it.
+        """
+        since, newest = time.monotonic() - COMING_SECONDS, dict[str, int]()
+        for (source, number), known_at in reversed(self._early.items()):
+            if known_at < since:
+                break
+            if source != upstream:
+                newest[source] = max(number, newest.get(source, 0))
+        return newest
+
+    def forget_coming(self) -> None:
+        """Expect nothing: what comes now may not come at all."""
+        self._early.clear()
 
     def has_seen(self, events: Iterable[Demand]) -> bool:
         """Whether all of these events have come, as far as is remembered."""

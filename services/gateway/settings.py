@@ -18,7 +18,8 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
     redis_url: str = "redis://127.0.0.1:6379/0"
     nats_url: str = "nats://127.0.0.1:4222"
-    cache: Literal["on", "off"] = "off"
+    policies: str = ""
+    cache: Literal["on", "off"] = "on"
     cache_bytes: int = 67_108_864
     cors_origins: tuple[str, ...] = ()
     limits: Literal["on", "off"] = "on"

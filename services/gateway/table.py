@@ -1,12 +1,15 @@
 """The table of routes: its entries, what makes one wrong, and finding one by path."""
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
 from shared.http import Access
+from shared.settings import SettingsError
 
 # "gateway" is this one itself: what it composes of the services, and what it takes in.
 Upstream: TypeAlias = Literal["users", "content", "notifications", "gateway"]
@@ -16,7 +19,7 @@ Limit: TypeAlias = Literal["read", "write", "login", "registration", "vitals"]
 _PATH = re.compile(r"(/([a-z0-9._-]+|\{[a-z_]+\}))+")
 
 
-class Cache(msgspec.Struct, frozen=True, kw_only=True):
+class Cache(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long replies are kept, in seconds: `seconds` fresh; then served once more while a new one
     is fetched, for `swr`; and while the service fails, for `sie` (RFC 5861). `members`: replies are
     the same for callers with a token.
@@ -35,6 +38,8 @@ class Route(msgspec.Struct, frozen=True):
     quota a request counts against; without one, GET is a "read" and all else a "write". Replies
     are kept as `cache` says; without it they are not. `hedge` lets a read be sent to a second
     process when the first is late, where the settings allow that at all.
+
+    `place` is where the entry is written, for people: the file and the line.
     """
 
     method: Method
@@ -45,10 +50,17 @@ class Route(msgspec.Struct, frozen=True):
     limit: Limit | None = None
     cache: Cache | None = None
     hedge: bool = False
+    place: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.place:
+            writer = sys._getframe(1)
+            place = f"{Path(writer.f_code.co_filename).name}:{writer.f_lineno}"
+            msgspec.structs.force_setattr(self, "place", place)
 
 
-class WrongTable(Exception):
-    """Entries that can't be used; the message names every one."""
+class WrongTable(SettingsError):
+    """Entries that can't be used; the message names every one, and where it is written."""
 
 
 class _Node:
@@ -67,15 +79,14 @@ class Table:
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._root = _Node()
-        faults = []
-        for number, route in enumerate(routes, 1):
-            fault = _fault(route) or self._add(route)
-            if fault:
-                faults.append(f"route {number}, {route.method} {route.path}: {fault}")
-        if faults:
-            raise WrongTable("; ".join(faults))
-        _inherit(self._root)
+        self.routes = tuple(routes)
+        self._root = _root(self.routes)
+
+    def replace(self, routes: Iterable[Route]) -> None:
+        """Find these from now on. Raises `WrongTable`, and then nothing has changed."""
+        routes = tuple(routes)
+        root = _root(routes)
+        self.routes, self._root = routes, root
 
     def find(self, path: str) -> Mapping[str, Route]:
         """The routes at a path, by method; empty where there is nothing."""
@@ -87,18 +98,30 @@ class Table:
             node = found
         return node.methods
 
-    def _add(self, route: Route) -> str:
-        node = self._root
-        for segment in route.path.split("/")[1:]:
-            if segment.startswith("{"):
-                node.parameter = node.parameter or _Node()
-                node = node.parameter
-            else:
-                node = node.literals.setdefault(segment, _Node())
-        if route.method in node.methods:
-            return "is there twice"
-        node.methods[route.method] = route
-        return ""
+
+def _root(routes: Iterable[Route]) -> _Node:
+    root, faults = _Node(), []
+    for route in routes:
+        fault = _fault(route) or _add(root, route)
+        if fault:
+            faults.append(f"{route.place}: route {route.method} {route.path}: {fault}")
+    if faults:
+        raise WrongTable(faults)
+    _inherit(root)
+    return root
+
+
+def _add(node: _Node, route: Route) -> str:
+    for segment in route.path.split("/")[1:]:
+        if segment.startswith("{"):
+            node.parameter = node.parameter or _Node()
+            node = node.parameter
+        else:
+            node = node.literals.setdefault(segment, _Node())
+    if route.method in node.methods:
+        return f"is there twice, the first time in {node.methods[route.method].place}"
+    node.methods[route.method] = route
+    return ""
 
 
 def _fault(route: Route) -> str:

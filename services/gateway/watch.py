@@ -1,27 +1,37 @@
 """Hearing of every event, in every gateway process, as soon as it is published."""
 
 import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Protocol
 
 import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from opentelemetry import metrics
 
-from services.gateway.facts import tags_of
 from services.gateway.purges import Demand
 from shared.bus import RETRY_SECONDS, Bus
+from shared.facts import tags_of
+from shared.telemetry import SECONDS
 
-SUBJECTS = ("users.>", "content.>")
+SOURCES = ("users", "content")
 SETTLE_SECONDS = 2.0
 _UNLIMITED = -1  # nats-py drops what is over a limit; a purge must not be lost
+_lag = metrics.get_meter(__name__).create_histogram(
+    "quartet.gateway.purge.lag",
+    "s",
+    "From a fact to the purge of what it makes out of date, in this process",
+    explicit_bucket_boundaries_advisory=SECONDS,
+)
 _log = structlog.get_logger()
 
 
 class Listener(Protocol):
     """Who wants to know."""
 
-    def purge(self, tags: list[str], event: Demand | None = None, aggregate: str = "") -> None:
+    def hear(self, tags: list[str], event: Demand | None, aggregate: str) -> None:
         """An event has come."""
 
     def lose(self) -> None:
@@ -52,9 +62,9 @@ class Watch:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self, client: Client) -> None:
-        for subject in SUBJECTS:
+        for source in SOURCES:
             await client.subscribe(
-                subject,
+                f"{source}.>",
                 cb=self._hear,
                 pending_msgs_limit=_UNLIMITED,
                 pending_bytes_limit=_UNLIMITED,
@@ -73,4 +83,13 @@ class Watch:
         source, number = headers.get("ce-source", ""), headers.get("ce-sequence", "")
         event = (source, int(number)) if source and number.isdecimal() else None
         tags = tags_of(message.subject, message.data)
-        self._listener.purge(tags, event, headers.get("ce-subject", ""))
+        self._listener.hear(tags, event, headers.get("ce-subject", ""))
+        _note_lag(message.subject, headers.get("ce-time", ""))
+
+
+def _note_lag(subject: str, occurred_at: str) -> None:
+    """Measure from the fact, which is a little before its commit, to the end of its purge here."""
+    with suppress(ValueError):
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(occurred_at)).total_seconds()
+        _lag.record(seconds)
+        _log.debug("event heard", subject=subject, lag_ms=round(seconds * 1000, 2))

@@ -24,3 +24,12 @@ def test_where_there_are_too_many_their_kinds_are_named() -> None:
     names = ["list", *(tags.article(f"{number:0100}") for number in range(50)), tags.author("ada")]
     said = tags.tagged(Response(""), names)
     assert said.headers[tags.TAGS] == "list, article:*, author:*"
+
+
+def test_a_write_says_what_it_changed_or_that_it_was_too_much() -> None:
+    response = Response("")
+    tags.changing(response, ["list", "article:a", "list"], "one")
+    assert response.headers[tags.TAGS] == "list, article:a"
+    assert response.headers[tags.AGGREGATE] == "one"
+    tags.changing(response, (tags.tag(f"{number:0100}") for number in range(50)), "one")
+    assert response.headers[tags.TAGS] == tags.EVERYTHING

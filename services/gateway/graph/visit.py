@@ -91,6 +91,7 @@ class Visit:
     async def _admit(self, route: Route) -> None:
         """Count a question. The reply tells how the quotas stand after the last."""
         exchange = self._exchange
+        exchange.admitted = False  # as a request of its own
         await self._limits.admit(exchange, route)
         quotas = [field for field in exchange.told if field[0].startswith(b"ratelimit")]
         others = [field for field in exchange.told if field not in quotas]

@@ -67,6 +67,7 @@ def told(only_behind: Behind, servers: Servers, signer: Signer) -> Told:
         "GATEWAY_GRACE": "3",
         "GATEWAY_ENV": "test",
         "GATEWAY_LIMITS": "off",
+        "GATEWAY_CACHE": "off",
         "GATEWAY_METRICS_PORT": "0",
         "OTEL_EXPORTER_OTLP_ENDPOINT": servers.otlp_endpoint,
         "OTEL_BSP_SCHEDULE_DELAY": "100",

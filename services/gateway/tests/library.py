@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import uuid4, uuid5
+from uuid import UUID, uuid4, uuid5
 
 import msgspec
 import nats
@@ -16,7 +16,7 @@ from shared import position
 from shared.events import Event
 from shared.events.content import ArticleFavorited
 from shared.events.users import ProfileUpdated
-from shared.tags import TAGS, article, author
+from shared.tags import AGGREGATE, TAGS, article, author
 
 NOBODY = uuid4()
 
@@ -30,6 +30,7 @@ class Library:
         self.authors: dict[str, int] = {}
         self.projected: dict[str, int] = {}
         self.failing = self.slow = False
+        self.late = self.lag = 0.0
         self.proves = True
         self._applied: dict[int, asyncio.Event] = {}
         self._at = random.randrange(10**6, 10**9) * 1_000
@@ -39,6 +40,10 @@ class Library:
         """`/api/articles/<author>-<n>`; whoever asks to have seen an event waits for it."""
         if self.failing:
             return web.json_response({}, status=500)
+        if request.method == "POST":
+            return await self._favorite(request.path.split("/")[3])
+        if request.method == "PUT":
+            return await self._update((await request.json())["username"])
         slug = request.path.rsplit("/", 1)[1]
         name = slug.partition("-")[0]
         after = position.parse(request.headers.get(position.AFTER, ""))
@@ -52,6 +57,17 @@ class Library:
             said[position.APPLIED] = f"users={after['users']}"
         return web.json_response(seen, headers=said)
 
+    async def _favorite(self, slug: str) -> web.StreamResponse:
+        """A write by request, whose reply tells of it before its event does."""
+        at = await self.write(slug, late=self.late)
+        said = {position.POSITION: f"content={at}", TAGS: article(slug), AGGREGATE: str(NOBODY)}
+        return web.json_response({}, headers=said)
+
+    async def _update(self, name: str) -> web.StreamResponse:
+        at = await self.rename(name, late=self.late, lag=self.lag)
+        said = {position.POSITION: f"users={at}", TAGS: author(name), AGGREGATE: _account(name)}
+        return web.json_response({}, headers=said)
+
     async def write(self, slug: str, *, late: float = 0.0) -> int:
         """Change an article; its event is told `late` seconds after. Gives its position."""
         self.articles[slug] = self.articles.get(slug, 0) + 1
@@ -61,8 +77,9 @@ class Library:
     async def rename(self, name: str, *, late: float = 0.0, lag: float = 0.0) -> int:
         """Change a profile; the projection learns of it `lag` seconds after. Gives its position."""
         self.authors[name] = version = self.authors.get(name, 0) + 1
-        account = uuid5(NOBODY, name)
-        event = ProfileUpdated(account_id=account, username=name, email="", bio="", image="")
+        event = ProfileUpdated(
+            account_id=UUID(_account(name)), username=name, email="", bio="", image=""
+        )
         applied = asyncio.Event()
         self._applied[self._at + 1] = applied
         at = await self._tell("users", event, late)
@@ -89,6 +106,10 @@ class Library:
         return self._at
 
     _tasks: set["asyncio.Task[None]"] = set()  # noqa: RUF012  (held so that they are not collected)
+
+
+def _account(name: str) -> str:
+    return str(uuid5(NOBODY, name))
 
 
 @asynccontextmanager

@@ -142,6 +142,41 @@ async def test_who_wrote_gets_nothing_older(caching: Running, books: Library) ->
     assert (await read(caching, "ada-5")).json["article"] == 1
 
 
+async def test_once_a_write_is_acknowledged_nobody_gets_what_was_before(
+    caching: Running, books: Library, signer: Signer, account: UUID
+) -> None:
+    await read(caching, "ada-12")
+    books.late = 0.2
+    favorite = "/api/articles/ada-12/favorite"
+    assert (await caching.send("POST", favorite, headers=signer.headers(account))).status == 200
+    after = await read(caching, "ada-12")
+    assert after.json["article"] == 1
+    assert after.headers["Cache-Status"] == "quartet; fwd=miss; stored"
+    assert await status(caching, "ada-12") == "quartet; hit"
+    at = await books.write("dot-1", late=0.21)
+
+    async def heard() -> bool:
+        await read(caching, "ada-13")
+        return await status(caching, "ada-13", Quartet_After=f"content={at}") == "quartet; hit"
+
+    await until(heard, what="both events")
+    assert await status(caching, "ada-12") == "quartet; hit"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_projection_that_lags_is_waited_for_by_others_too(
+    caching: Running, books: Library, signer: Signer, account: UUID, kept: bool
+) -> None:
+    slug = f"may{int(kept)}-1"
+    name = slug.partition("-")[0]
+    if kept:
+        await read(caching, slug)
+    books.late = books.lag = 0.1
+    headers = signer.headers(account)
+    await caching.send("PUT", "/api/user", headers=headers, json={"username": name})
+    assert (await read(caching, slug)).json["author"] == 1
+
+
 async def test_one_asks_for_all(caching: Running, another: Running, books: Library) -> None:
     books.slow = True
     gateways = (caching, another) * 10

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+from aiohttp import web
 from uuid_utils.compat import uuid7
 
 from deploy.local.servers import Servers
@@ -27,8 +28,9 @@ _addresses = count(int(IPv4Address("198.18.0.1")))
 
 
 @pytest.fixture(scope="session")
-def limiting(told: Told) -> Told:
-    return told | {"GATEWAY_LIMITS": "on", "GATEWAY_TRUSTED_PROXIES": "127.0.0.0/8"}
+def limiting(told: Told, servers: Servers) -> Told:
+    on = {"GATEWAY_LIMITS": "on", "GATEWAY_CACHE": "on", "GATEWAY_NATS_URL": servers.nats_url}
+    return told | on | {"GATEWAY_TRUSTED_PROXIES": "127.0.0.0/8"}
 
 
 @pytest.fixture(scope="session")
@@ -160,6 +162,33 @@ async def test_a_wrong_token_counts(
     assert '"address";r=199' in answer.headers["RateLimit"]
 
 
+async def test_kept_replies_count_as_well(
+    limited: Running, behind: Behind, client: dict[str, str]
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({}, headers={"Quartet-Tags": "list"})
+
+    async def read() -> Answer:
+        return await limited.send("GET", "/api/articles?tag=limits", headers=client)
+
+    async def kept() -> Answer | None:
+        said = await read()
+        return said if said.headers["Cache-Status"] == "quartet; fwd=miss; stored" else None
+
+    behind.answer = answer
+    filled = await until(kept, what="a reply that is kept")
+    behind.requests.clear()
+    hit = await read()
+    left = [int(one.headers["RateLimit"].split(";")[1][2:]) for one in (filled, hit)]
+    assert 100 < left[1] < left[0] < ADDRESS.quota
+    assert hit.headers["RateLimit-Policy"] == '"address";q=200;w=4'
+    answers = await asyncio.gather(*(read() for _ in range(ADDRESS.quota + 200)))
+    assert statuses(answers)[429] > 50
+    refused = next(answer for answer in answers if answer.status == 429)
+    assert refused.headers["Retry-After"] == "1"
+    assert not behind.requests
+
+
 async def test_health_and_preflights_are_free(limited: Running, client: dict[str, str]) -> None:
     for method, path in (("GET", "/healthz"), ("OPTIONS", "/api/tags"), ("GET", "/docs")):
         assert "RateLimit" not in (await limited.send(method, path, headers=client)).headers
@@ -168,9 +197,9 @@ async def test_health_and_preflights_are_free(limited: Running, client: dict[str
 async def test_the_client_is_named_to_the_service(
     limited: Running, gateway: Running, behind: Behind, client: dict[str, str]
 ) -> None:
-    seen = await limited.send("GET", "/api/tags", headers=client)
+    [seen] = await login(limited, client)
     assert seen.json["headers"]["x-forwarded-for"] == client["X-Forwarded-For"]
-    unseen = await gateway.send("GET", "/api/tags", headers=client)
+    [unseen] = await login(gateway, client)
     assert unseen.json["headers"]["x-forwarded-for"] == "127.0.0.1"
 
 

@@ -4,8 +4,9 @@ import pytest
 
 from services.gateway import kept
 from services.gateway.kept import Entry, Shelf
-from services.gateway.purges import EVERYTHING, Purges
+from services.gateway.purges import Purges
 from services.gateway.table import Cache
+from shared.tags import EVERYTHING
 
 POLICY = Cache(seconds=60)
 

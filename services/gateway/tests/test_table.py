@@ -49,18 +49,28 @@ def test_other_paths_lead_nowhere(path: str) -> None:
         (("GET", "/api/tags", "users", "public"), "is there twice"),
     ],
 )
-def test_a_wrong_entry_is_refused_by_its_number_and_name(
-    entry: tuple[Any, ...], fault: str
-) -> None:
+def test_a_wrong_entry_is_refused_by_its_line_and_name(entry: tuple[Any, ...], fault: str) -> None:
     tags = Route("GET", "/api/tags", "content", "public")
-    with pytest.raises(WrongTable, match=rf"route 2, {entry[0]} .*: .*{fault}"):
-        Table([tags, Route(*entry)])
+    wrong = Route(*entry)
+    line = int(tags.place.removeprefix("test_table.py:")) + 1
+    with pytest.raises(WrongTable, match=rf"^test_table.py:{line}: route {entry[0]} .*: .*{fault}"):
+        Table([tags, wrong])
 
 
 def test_all_wrong_entries_are_named_at_once() -> None:
     wrong: Any = "nobody"
-    with pytest.raises(WrongTable, match=r"route 1, .*; route 2, "):
+    with pytest.raises(WrongTable, match=r"route GET /a: .*; .*: route GET /b: "):
         Table([Route("GET", "/a", wrong, "public"), Route("GET", "/b", wrong, "public")])
+
+
+def test_another_table_takes_its_place_whole_or_not_at_all() -> None:
+    table = Table([Route("GET", "/a", "users", "public")])
+    wrong: Any = "nobody"
+    with pytest.raises(WrongTable):
+        table.replace([Route("GET", "/b", "users", "public"), Route("GET", "/c", wrong, "public")])
+    assert (bool(table.find("/a")), bool(table.find("/b"))) == (True, False)
+    table.replace([Route("GET", "/b", "users", "public")])
+    assert (bool(table.find("/a")), bool(table.find("/b"))) == (False, True)
 
 
 def test_head_goes_where_get_goes() -> None:

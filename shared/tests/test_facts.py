@@ -6,9 +6,10 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from services.gateway.facts import tags_of
 from shared import events
 from shared.events import content, users
+from shared.facts import tags_of, touched
+from shared.tests.bells import Rang
 
 SAMPLES = Path(events.__file__).parent / "samples"
 ABOUT = {"article_id": uuid4(), "author_id": uuid4()}
@@ -44,3 +45,7 @@ def test_a_former_slug_is_purged_as_well() -> None:
 )
 def test_what_is_not_understood_purges_everything(subject: str, data: bytes) -> None:
     assert tags_of(subject, data) == ["*"]
+
+
+def test_of_an_event_that_no_page_shows_a_write_says_nothing() -> None:
+    assert touched(Rang(name="a")) is None

@@ -1,13 +1,16 @@
-"""What events make out of date: their tags."""
+"""What events make out of date: their tags.
+
+A service names them in the reply to a write, and the gateway finds them for each event that it
+hears.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from services.gateway.purges import EVERYTHING
 from shared.events import Event, content, users
-from shared.tags import FAVORITES, LISTS, any_of, article, author, comments, tag
+from shared.tags import EVERYTHING, FAVORITES, LISTS, any_of, article, author, comments, tag
 
 _TYPES: dict[str, type[Event]] = {
     event.SUBJECT: event for event in (*users.EVENTS, *content.EVENTS)
@@ -41,7 +44,14 @@ def tags_of(subject: str, data: bytes) -> list[str]:
         event = msgspec.json.decode(data, type=type_)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return [EVERYTHING]
-    tags = _TAGS[type_](event)
+    return touched(event) or []
+
+
+def touched(event: Event) -> list[str] | None:
+    """The tags that an event purges; None for one that no kept reply shows anything of."""
+    if type(event) not in _TAGS:
+        return None
+    tags = _TAGS[type(event)](event)
     return list(dict.fromkeys([*tags, *(any_of(one) for one in tags if ":" in one)]))
 
 
