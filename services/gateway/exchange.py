@@ -113,6 +113,22 @@ class Exchange:
         said = f"gateway;dur={ours * 1000:.2f}"
         return (said + f", upstream;dur={upstream * 1000:.2f}" if upstream else said).encode()
 
+    async def accept(self, protocol: str | None = None) -> None:
+        """Take a WebSocket."""
+        self.status, self.started = 101, True
+        fields = [*self.told, (b"quartet-trace", self.trace_id.encode())]
+        fields.append((b"x-request-id", self.request_id))
+        await self._send({"type": "websocket.accept", "subprotocol": protocol, "headers": fields})
+
+    async def send_message(self, message: Any) -> None:
+        """Send on a WebSocket that was taken; waits for a client that is slow to take it."""
+        self.size += len(message.get("text") or message.get("bytes") or "")
+        await self._send(message)
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """End a WebSocket (RFC 6455, 7.4)."""
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
     async def send(self, piece: bytes, *, more: bool = False) -> None:
         """Send a piece of the reply's body; waits for a client that is slow to take it."""
         self.size += len(piece)

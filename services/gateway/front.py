@@ -10,10 +10,12 @@ from services.gateway.address import Clients
 from services.gateway.body import ClientGone
 from services.gateway.cors import Cors
 from services.gateway.exchange import CLIENT_GONE, SERVER, Exchange, Receive, Send, request_id
+from services.gateway.live.doors import Live
 from services.gateway.outgoing import Outgoing
 from services.gateway.proxy import Proxy
 from services.gateway.security import Security
 from services.gateway.settings import Settings
+from services.gateway.sockets import Sockets, check_socket, refusing
 from services.gateway.table import Table, allowed
 from services.gateway.upstreams import BrokenOff
 from shared import errors
@@ -41,6 +43,8 @@ class Front:
         self._cors = Cors(settings.allowed_origins)
         self._security = Security(settings)
         self._proxy = Proxy(app, settings, self._cors)
+        self._live = Live(app, settings, self._cors)
+        self._sockets = Sockets(app, settings, self._proxy)
         self._resources = app.extensions
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -52,7 +56,8 @@ class Front:
             else:
                 await self._serve(Exchange(scope, receive, send))
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
+            scope = {**self._clients.found(scope), "method": "GET"}
+            await self._serve(Exchange(scope, receive, refusing(send)))
         else:
             await self._pages(scope, receive, send)
 
@@ -91,7 +96,13 @@ class Front:
         if route is None:
             raise NotThisMethod(allowed(routes))
         exchange.routed(route)
-        if not await self._resources["cache"].answer(exchange, route):
+        if scope["type"] == "websocket" or route.websocket:
+            check_socket(exchange, route)
+        if route.upstream == "gateway":
+            await self._live.serve(exchange, route)
+        elif route.websocket:
+            await self._sockets.serve(exchange, route)
+        elif not await self._resources["cache"].answer(exchange, route):
             await self._proxy.forward(exchange, route)
 
     async def _options(self, exchange: Exchange, allow: str) -> None:

@@ -52,6 +52,7 @@ _READ = frozenset(
         b"expect",
         b"host",
         b"if-none-match",
+        b"last-event-id",
         b"origin",
         b"quartet-after",
         b"traceparent",

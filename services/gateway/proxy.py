@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from multidict import CIMultiDict
@@ -40,11 +40,7 @@ class Proxy:
         """Serve one request. Raises `AppError` for what is refused, or fails before the reply
         begins; `ClientGone`; and `BrokenOff` for a reply that can't be completed.
         """
-        try:
-            await self._identify(exchange, route)
-        finally:  # a wrong token counts as well
-            await self._resources["limits"].admit(exchange, route)
-        fields = await self._fields(exchange)
+        fields = await self.admit(exchange, route)
         body = Body(exchange.receive, exchange.fields, limit=self._limit, patience=self._patience)
         sent = await self._open(body, exchange, fields)
         async with ClientWatch(exchange, body) as watch:
@@ -54,6 +50,14 @@ class Proxy:
                 await self._deliver(exchange, reply, watch)
             finally:
                 reply.close()
+
+    async def admit(self, exchange: Exchange, route: Route) -> CIMultiDict[str]:
+        """Let a request in; what its header says to the service. Raises `AppError`."""
+        try:
+            await self._identify(exchange, route)
+        finally:  # a wrong token counts as well
+            await self._resources["limits"].admit(exchange, route)
+        return await self._fields(exchange)
 
     async def _identify(self, exchange: Exchange, route: Route) -> None:
         """A wrong token is refused even where none is needed, as the services do."""
@@ -101,12 +105,16 @@ class Proxy:
     ) -> Reply:
         begun = time.perf_counter()
         scope = exchange.scope
-        query = "?" + scope["query_string"].decode("ascii") if scope["query_string"] else ""
-        target = scope["raw_path"].decode("ascii") + query
         upstreams: Upstreams = self._resources["upstreams"]
         try:
             return await upstreams.ask(
-                route.upstream, exchange.method, target, fields, sent, route.timeout
+                route.upstream,
+                exchange.method,
+                target_of(scope),
+                fields,
+                sent,
+                route.timeout,
+                endless=route.stream,
             )
         except AppError:
             if body.fault is not None:
@@ -143,6 +151,13 @@ class Proxy:
                 await exchange.send(piece, more=True)
         except TimeoutError as error:
             raise BrokenOff from error
+
+
+def target_of(scope: Any) -> str:
+    """The target as it was sent, and checked."""
+    query: bytes = scope["query_string"]
+    raw: bytes = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+    return raw.decode("ascii")
 
 
 class ClientWatch:

@@ -29,6 +29,8 @@ ROUTES = (
     Route("DELETE", "/api/articles/{slug}/comments/{id}", "content", "required"),
     Route("GET", "/api/tags", "content", "public", cache=_TAGGED),
     Route("GET", "/api/notifications", "notifications", "required"),
+    Route("GET", "/api/notifications/stream", "gateway", "required", stream=True),
+    Route("GET", "/api/live", "gateway", "optional", websocket=True),
     Route("GET", "/api/notifications/since", "notifications", "required"),
     Route("PUT", "/api/notifications/read", "notifications", "required"),
     Route("PUT", "/api/notifications/{id}/read", "notifications", "required"),

@@ -31,6 +31,9 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     client_timeout: float = 30.0
     upstream_connections: int = 100
     keep_alive: float = 4.0
+    live_streams: int = 10_000
+    live_per_account: int = 10
+    live_heartbeat: float = 20.0
 
     @property
     def upstreams(self) -> dict[str, tuple[str, ...]]:

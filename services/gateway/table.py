@@ -8,7 +8,7 @@ import msgspec
 
 from shared.http import Access
 
-Upstream: TypeAlias = Literal["users", "content", "notifications"]
+Upstream: TypeAlias = Literal["users", "content", "notifications", "gateway"]
 Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 # What a route costs, or invites to; `services.gateway.limits` says how much of it there is.
 Limit: TypeAlias = Literal["read", "write", "login", "registration"]
@@ -32,7 +32,9 @@ class Route(msgspec.Struct, frozen=True):
 
     `timeout` (seconds) takes the place of the setting of that name. `limit` is the class whose
     quota a request counts against; without one, GET is a "read" and all else a "write". Replies
-    are kept as `cache` says; without it they are not.
+    are kept as `cache` says; without it they are not. A `stream` is a reply that may never end, and
+    no time limits it once it has begun; a `websocket` is no request. The upstream "gateway" is this
+    process itself.
     """
 
     method: Method
@@ -42,6 +44,8 @@ class Route(msgspec.Struct, frozen=True):
     timeout: float | None = None
     limit: Limit | None = None
     cache: Cache | None = None
+    stream: bool = False
+    websocket: bool = False
 
 
 class WrongTable(Exception):
@@ -111,6 +115,8 @@ def _fault(route: Route) -> str:
         return f"no such limit: {route.limit}"
     if route.timeout is not None and route.timeout <= 0:
         return "the timeout must be positive"
+    if (route.stream or route.websocket) and (route.method != "GET" or route.cache):
+        return "only GET can be a stream or a WebSocket, and neither is kept"
     return _cache_fault(route)
 
 

@@ -22,6 +22,8 @@ from shared.service import DEADLINE
 
 PROBE_SECONDS = 0.5
 PROBE_PATIENCE = 1.0
+SOCKET_HEARTBEAT = 20.0  # between pings to a service
+LONGEST_MESSAGE = 1_048_576
 DELIVERY_SECONDS = 0.3  # for the service to undo what it began, and its answer to get here
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 _NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -63,13 +65,16 @@ class Reply:
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What to send, and for how many seconds to wait while nothing comes."""
+    """What to send, and for how many seconds to wait while nothing comes: for the head only, where
+    the reply is `endless`.
+    """
 
     method: str
     target: str
     headers: CIMultiDict[str]
     body: bytes | AsyncIterator[bytes] | None
     limit: float
+    endless: bool = False
 
     @property
     def is_repeatable(self) -> bool:
@@ -99,16 +104,18 @@ class Upstreams:
         headers: CIMultiDict[str],
         body: bytes | AsyncIterator[bytes] | None = None,
         timeout: float | None = None,
+        *,
+        endless: bool = False,
     ) -> Reply:
         """Send a request and wait for the reply, the head of it at least. The service is told how
-        long that may take.
+        long that may take, unless the reply is `endless`.
 
         Raises `Unavailable` where no connection can be had, `GatewayTimeout`, and `BadGateway` for
         a reply that breaks off or is none.
         """
         limit = timeout or self._timeout
         upload = 0.0 if body is None or isinstance(body, bytes) else self._upload_timeout
-        request = Request(method, target, headers, body, limit)
+        request = Request(method, target, headers, body, limit, endless)
         try:
             async with asyncio.timeout(limit + upload) as patience:
                 return await self._ask_any(self.services[upstream], request, patience)
@@ -149,7 +156,7 @@ class Upstreams:
             response = await self._session.request(
                 request.method,
                 yarl.URL(endpoint.url + request.target, encoded=True),
-                headers=CIMultiDict(request.headers, **{DEADLINE: _milliseconds(left)}),
+                headers=_with_deadline(request, left),
                 data=request.body,
                 allow_redirects=False,
                 skip_auto_headers=_NOT_ADDED,
@@ -157,7 +164,7 @@ class Upstreams:
                     total=None,
                     connect=self._connect_timeout,
                     sock_connect=self._connect_timeout,
-                    sock_read=request.limit,
+                    sock_read=None if request.endless else request.limit,
                 ),
             )
             if endpoint.is_ready and response.headers.get("Connection", "").lower() == "close":
@@ -165,6 +172,30 @@ class Upstreams:
             return Reply(response, await _whole(response))
         finally:
             endpoint.outstanding -= 1
+
+    async def open_socket(
+        self, upstream: str, target: str, headers: CIMultiDict[str], protocols: Sequence[str]
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket to a service. Raises `Unavailable`, `GatewayTimeout`, and `BadGateway`
+        where the service takes none.
+        """
+        endpoint = self.services[upstream].choose()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._session.ws_connect(
+                    yarl.URL(endpoint.url + target, encoded=True),
+                    headers=headers,
+                    protocols=protocols,
+                    heartbeat=SOCKET_HEARTBEAT,
+                    max_msg_size=LONGEST_MESSAGE,
+                )
+        except _NOT_REACHED as error:
+            endpoint.note("can't be reached")
+            raise Unavailable(f"The {upstream} service can't be reached.") from error
+        except TimeoutError as error:
+            raise GatewayTimeout(f"The {upstream} service did not answer in time.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise BadGateway(f"The {upstream} service takes no WebSocket there.") from error
 
     async def fetch(self, upstream: str, target: str, timeout: float) -> bytes:
         """A page of a service. Raises as `ask` does, and `BadGateway` for any status but 200."""
@@ -194,6 +225,12 @@ class Upstreams:
             except (aiohttp.ClientError, OSError) as error:
                 endpoint.note(f"does not answer ({type(error).__name__})")
             await asyncio.sleep(PROBE_SECONDS)
+
+
+def _with_deadline(request: Request, left: float) -> CIMultiDict[str]:
+    if request.endless:
+        return request.headers
+    return CIMultiDict(request.headers, **{DEADLINE: _milliseconds(left)})
 
 
 def _left(patience: asyncio.Timeout) -> float:
