@@ -1,11 +1,11 @@
 """WebSockets (RFC 6455): who may open one, and the way of messages to a service and back."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import aiohttp
-import structlog
 from quart import Quart
 
 from services.gateway.exchange import Exchange, Send
@@ -17,10 +17,10 @@ from shared.background import end
 from shared.errors import AppError, BadRequest
 
 RESTART, GOING_AWAY, TOO_SLOW = 1012, 1001, 1013
+FAREWELL_SECONDS = 3.0
 _UNSAYABLE = frozenset({1004, 1005, 1006, 1015})  # RFC 6455, 7.4.1: never sent in a close frame
 _HANDSHAKE = ("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol")
 _KEYS = ("Sec-WebSocket-Key", "Sec-WebSocket-Version")
-_log = structlog.get_logger()
 
 
 class UpgradeRequired(AppError):
@@ -67,12 +67,11 @@ class Sockets:
             fields.popall(name, None)
         upstreams: Upstreams = self._resources["upstreams"]
         protocols = exchange.scope.get("subprotocols", ())
-        with self._resources["hub"].place():
+        with self._resources["hub"].place(), self._resources["leaving"].one():
             target = target_of(exchange.scope)
             async with await upstreams.open_socket(
                 route.upstream, target, fields, protocols
             ) as service:
-                await exchange.receive()  # that it wants to connect
                 await exchange.accept(service.protocol)
                 await self._lead(exchange, service)
 
@@ -80,38 +79,43 @@ class Sockets:
         """Until one side ends, or we do."""
         upwards = asyncio.create_task(_upwards(exchange, service))
         downwards = asyncio.create_task(self._downwards(exchange, service))
-        leaving = asyncio.create_task(self._resources["sockets_drain"].wait())
-        both = {upwards, downwards, leaving}
+        leaving = asyncio.create_task(self._resources["leaving"].begun.wait())
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if leaving.done():
-                await exchange.close(RESTART, "drain")
-                await service.close(code=GOING_AWAY)
+            await asyncio.wait({upwards, downwards, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await end(*both)
+            await end(upwards, downwards, leaving)
+        if leaving.done() and not leaving.cancelled():
+            await exchange.close(RESTART, "drain")
+            await service.close(code=GOING_AWAY)
+        elif upwards.done() and not upwards.cancelled():
+            await service.close(code=_said(upwards.result()))
+        else:
+            await exchange.close(downwards.result())
 
-    async def _downwards(
-        self, exchange: Exchange, service: aiohttp.ClientWebSocketResponse
-    ) -> None:
+    async def _downwards(self, exchange: Exchange, service: aiohttp.ClientWebSocketResponse) -> int:
+        """Until the service ends; how it ended, or why we do."""
         try:
             async for message in service:
                 key = "text" if message.type is aiohttp.WSMsgType.TEXT else "bytes"
                 async with asyncio.timeout(self._patience):
                     await exchange.send_message({"type": "websocket.send", key: message.data})
         except TimeoutError:
-            await exchange.close(TOO_SLOW, "slow")
-            return
-        code = service.close_code or 1000
-        await exchange.close(GOING_AWAY if code in _UNSAYABLE else code)
+            return TOO_SLOW
+        return _said(service.close_code)
 
 
-async def _upwards(exchange: Exchange, service: aiohttp.ClientWebSocketResponse) -> None:
+def _said(code: int | None) -> int:
+    """What can be said of an end, to the other side."""
+    return GOING_AWAY if code in _UNSAYABLE else code or 1000
+
+
+async def _upwards(exchange: Exchange, service: aiohttp.ClientWebSocketResponse) -> int | None:
+    """Until the client ends; how it ended."""
     while True:
         message = await exchange.receive()
         if message["type"] == "websocket.disconnect":
-            code = message.get("code") or 1000
-            await service.close(code=GOING_AWAY if code in _UNSAYABLE else code)
-            return
+            code: int | None = message.get("code")
+            return code
         text = message.get("text")
         if text is None:
             await service.send_bytes(message["bytes"])
@@ -119,15 +123,39 @@ async def _upwards(exchange: Exchange, service: aiohttp.ClientWebSocketResponse)
             await service.send_str(text)
 
 
+class Leaving:
+    """Whether WebSockets are to end, and when all have."""
+
+    def __init__(self) -> None:
+        self.begun, self._over = asyncio.Event(), asyncio.Event()
+        self._open = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """While a WebSocket is open."""
+        self._open += 1
+        self._over.clear()
+        try:
+            yield
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._over.set()
+
+    async def leave(self) -> None:
+        """Let all end, and wait for it."""
+        self.begun.set()
+        if self._open:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    await self._over.wait()
+
+
 def use_sockets(app: Quart) -> None:
     """Let WebSockets of `app` end when it drains."""
 
     @app.while_serving
     async def sockets() -> AsyncGenerator[None, None]:
-        leaving = app.extensions["sockets_drain"] = asyncio.Event()
-
-        async def leave() -> None:
-            leaving.set()
-
-        app.extensions["farewells"].append(leave)
+        leaving = app.extensions["leaving"] = Leaving()
+        app.extensions["farewells"].append(leaving.leave)
         yield

@@ -109,8 +109,6 @@ class Live:
     async def _converse(
         self, exchange: Exchange, hub: Hub, caller: Caller, after: int | None
     ) -> None:
-        stream = self._stream(caller, after, SocketWire(exchange.send_message))
-
         async def hear() -> None:
             try:
                 while True:
@@ -119,8 +117,16 @@ class Live:
             except Gone as gone:
                 stream.end("unreadable" if gone.args else "gone")
 
-        async with background(hear()):
+        async def close(code: int, reason: str) -> None:
+            await end(hearing)
+            await exchange.close(code, reason)
+
+        stream = self._stream(caller, after, SocketWire(exchange.send_message, close))
+        hearing = asyncio.create_task(hear())
+        try:
             await hub.run(stream, "socket")
+        finally:
+            await end(hearing)
 
     def _stream(self, caller: Caller, after: int | None, wire: Any) -> Stream:
         return Stream(caller, after, wire, self._resources["told"], self._patience)

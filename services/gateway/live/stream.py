@@ -22,7 +22,7 @@ from shared.errors import AppError, Unauthorized
 
 MOST_WAITING = 64  # what is offered and not taken; more, and the stream falls behind
 _AGAIN_SECONDS = 1.0
-_FAREWELL_SECONDS = 1.0
+_FAREWELL_SECONDS = 2.0
 
 
 class TooSlow(Exception):

@@ -75,10 +75,10 @@ class EventWire:
 class SocketWire:
     """A JSON object in each message, which names its `type`."""
 
-    __slots__ = ("_send",)
+    __slots__ = ("_close", "_send")
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, close: Callable[[int, str], Awaitable[None]]) -> None:
+        self._send, self._close = send, close
 
     async def ready(self, last: int, unread: int) -> None:
         await self._say({"type": "ready", "id": last, "unreadCount": unread})
@@ -96,7 +96,7 @@ class SocketWire:
     async def end(self, why: Ending, last: int | None) -> None:
         if why == "drain":
             await self._say({"type": "drain", "id": last, "retry": _pause()})
-        await self._send({"type": "websocket.close", "code": CODES[why], "reason": why})
+        await self._close(CODES[why], why)
 
     async def _say(self, message: Any) -> None:
         await self._send({"type": "websocket.send", "text": _encode(message).decode()})
