@@ -30,10 +30,11 @@ _log = structlog.get_logger()
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The account that a valid token names, and the token."""
+    """The account that a valid token names, the token, and when that ends (Unix time)."""
 
     id: UUID
     token: str
+    expires_at: float
 
 
 class Verifier:
@@ -54,13 +55,13 @@ class Verifier:
         known = self._known.get(digest)
         if known is not None and known[0] > time.time():
             return known[1]
-        caller, expires_at = await self._verified(token)
-        self._known[digest] = (expires_at, caller)
+        caller = await self._verified(token)
+        self._known[digest] = (caller.expires_at, caller)
         if len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
         return caller
 
-    async def _verified(self, token: str) -> tuple[Caller, float]:
+    async def _verified(self, token: str) -> Caller:
         try:
             key = await self._key(jwt.get_unverified_header(token).get("kid"))
             claims = jwt.decode(
@@ -71,7 +72,7 @@ class Verifier:
                 leeway=CLOCK_SKEW,
                 options={"require": ["exp", "iat", "sub", "iss"]},
             )
-            return Caller(UUID(claims["sub"]), token), float(claims["exp"])
+            return Caller(UUID(claims["sub"]), token, float(claims["exp"]))
         except (jwt.PyJWTError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise invalid_token() from error
 

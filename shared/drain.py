@@ -71,11 +71,13 @@ async def drain(
     """Once `told`, let balancers and clients go elsewhere, and set `stop` when they had the time.
 
     Whoever asks whether we are ready hears that we are not, and no connection outlives its next
-    reply: by the end there is none that a client could still believe in.
+    reply: by the end there is none that a client could still believe in. Last, what would never end
+    by itself says farewell.
     """
     await told.wait()
     _log.info("draining", seconds=seconds)
     app.extensions["draining"] = requests.draining = True
     with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
+    await asyncio.gather(*(say() for say in app.extensions.get("farewells", ())))
     stop.set()

@@ -58,6 +58,7 @@ def create_service(name: str, settings: ServiceSettings) -> Quart:
     app.asgi_http_class = LeanConnection
     app.session_interface = NoSession()  # type: ignore[assignment]  # typed as the default
     app.extensions |= {"checks": {}, "soft_checks": {}, "settings": settings, "draining": False}
+    app.extensions["farewells"] = []  # what ends what would never end by itself, after the drain
     app.register_error_handler(Exception, _render)
     app.before_request(_admit)
     app.after_request(_end)  # the last to see a reply

@@ -73,7 +73,11 @@ def faults(table: Mapping[Key, Access], served: Mapping[Key, Access]) -> list[st
     """A sentence for each route that the gateway's table and the services see differently."""
     return [
         *(f"{key} is not in the gateway's table." for key in sorted(served.keys() - table)),
-        *(f"{key} is only in the gateway's table." for key in sorted(table.keys() - served)),
+        *(
+            f"{key} is only in the gateway's table."
+            for key in sorted(table.keys() - served)
+            if key.service != "gateway"  # which serves that itself
+        ),
         *(
             f"{key} is {table[key]} in the gateway's table, and {served[key]} there."
             for key in sorted(served.keys() & table)

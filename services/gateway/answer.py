@@ -29,7 +29,7 @@ class Line(Protocol):
 class Answer:
     """A reply, which a line fills: small bodies are `whole`, others come by `pieces`."""
 
-    def __init__(self, line: Line, limit: float) -> None:
+    def __init__(self, line: Line, limit: float | None) -> None:
         self._line, self._limit = line, limit
         self.status = 0
         self.raw_headers: list[tuple[bytes, bytes]] = []

@@ -1,26 +1,30 @@
 """The gateway, wired."""
 
+from collections.abc import Iterable
+
 from quart import Quart
 
 from services.gateway.cache import use_cache
 from services.gateway.cors import Cors
 from services.gateway.front import Front
 from services.gateway.limits import use_limits
+from services.gateway.live.doors import use_live
 from services.gateway.metrics import use_metrics
 from services.gateway.pages import use_pages
 from services.gateway.policies import use_policies
 from services.gateway.positions import use_positions
 from services.gateway.routes import ROUTES
 from services.gateway.settings import Settings
-from services.gateway.table import Table
+from services.gateway.sockets import use_sockets
+from services.gateway.table import Route, Table
 from services.gateway.upstreams import use_upstreams
 from shared.auth import use_verifier
 from shared.service import create_service
 
 
-def create_app(settings: Settings) -> Quart:
+def create_app(settings: Settings, routes: Iterable[Route] = ROUTES) -> Quart:
     """The app with its resources, which open when it starts to serve."""
-    table = Table(ROUTES)
+    table = Table(routes)
     app = create_service("gateway", settings)
     use_policies(app, settings, table)
     use_metrics(app, settings)
@@ -29,6 +33,8 @@ def create_app(settings: Settings) -> Quart:
     use_positions(app, settings.redis_url)
     use_limits(app, settings)
     use_cache(app, settings, Cors(settings.allowed_origins))
+    use_live(app, settings)
+    use_sockets(app)
     use_pages(app, table, settings)
     app.asgi_app = Front(app, table, settings)  # type: ignore[method-assign]  # Quart's hook for it
     return app

@@ -57,8 +57,9 @@ class Reply:
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What to send, and for how many seconds to wait while nothing comes. `route` is what requests
-    that take about as long have in common; `hedge` says that it may be sent twice at once.
+    """What to send, and for how many seconds to wait while nothing comes: for the head only, where
+    the reply is `endless`. `route` is what requests that take about as long have in common; `hedge`
+    says that it may be sent twice at once.
     """
 
     method: str
@@ -68,6 +69,12 @@ class Request(msgspec.Struct, frozen=True):
     limit: float
     route: str = ""
     hedge: bool = False
+    endless: bool = False
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds to wait for each further piece of the reply."""
+        return None if self.endless else self.limit
 
     @property
     def is_repeatable(self) -> bool:

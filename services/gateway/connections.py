@@ -1,5 +1,6 @@
 """Connections to services: how they are kept, and the ways in which they fail."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,8 @@ from services.gateway.settings import Settings
 from services.gateway.wire import Wire
 
 NOT_REACHED = (Unreached, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+SOCKET_HEARTBEAT = 20.0  # seconds between pings to a service
+LONGEST_MESSAGE = 1_048_576  # bytes, on a WebSocket
 _NOT_ADDED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})
 __all__ = ["NOT_REACHED", "Connections", "NothingAnswered"]
 
@@ -52,8 +55,20 @@ class Connections:
             or not url.startswith("http:")
         ):
             return await self._by_session(url, request, headers)
-        answer = await self._wire.ask(url, method, request.target, headers, body, request.limit)
+        answer = await self._wire.ask(url, method, request.target, headers, body, request.patience)
         return Reply(answer, answer.whole, answer.pieces)
+
+    async def open_socket(
+        self, url: str, headers: CIMultiDict[str], protocols: Sequence[str]
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket (RFC 6455). Raises `NOT_REACHED`, and what else aiohttp raises."""
+        return await self._session.ws_connect(
+            yarl.URL(url, encoded=True),
+            headers=headers,
+            protocols=protocols,
+            heartbeat=SOCKET_HEARTBEAT,
+            max_msg_size=LONGEST_MESSAGE,
+        )
 
     async def _by_session(self, url: str, request: Request, headers: CIMultiDict[str]) -> Reply:
         response = await self._session.request(
@@ -67,7 +82,7 @@ class Connections:
                 total=None,
                 connect=self._connect_timeout,
                 sock_connect=self._connect_timeout,
-                sock_read=request.limit,
+                sock_read=request.patience,
             ),
         )
         return Reply(response, await _whole(response), response.content.iter_any)

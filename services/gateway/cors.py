@@ -10,7 +10,10 @@ _EXPOSED = (
     b"Quartet-Trace, Quartet-Position, X-Request-Id, Link, Location, Retry-After, "
     b"RateLimit, RateLimit-Policy, Server-Timing"
 )
-_USUAL = b"Authorization, Content-Type, Quartet-After, X-Request-Id, Traceparent, Tracestate"
+_USUAL = (
+    b"Authorization, Content-Type, Last-Event-ID, Quartet-After, X-Request-Id, Traceparent, "
+    b"Tracestate"
+)
 _MAX_AGE = b"7200"  # seconds; the longest that browsers keep to
 _NAMES = re.compile(rb"[A-Za-z0-9-]+(?:[ \t]*,[ \t]*[A-Za-z0-9-]+)*")
 _TIMING = b"timing-allow-origin"  # who may see where the time went (Resource Timing, 4.5.1)

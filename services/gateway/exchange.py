@@ -1,8 +1,10 @@
 """One request as it goes through the gateway: its trace, and what is said of it in the end."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -21,6 +23,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 SERVER = (b"server", b"quartet")
 CLIENT_GONE = 499  # nginx's number for it; no client ever sees it
+CLOSE_SECONDS = 1.0  # for a client to answer that a WebSocket ends
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 _LONGEST_TRACESTATE = 512  # characters; W3C Trace Context, 3.3.1.5
@@ -122,6 +125,29 @@ class Exchange:
         ours = time.perf_counter() - self._begun - upstream
         said = f"gateway;dur={ours * 1000:.2f}"
         return (said + f", upstream;dur={upstream * 1000:.2f}" if upstream else said).encode()
+
+    async def accept(self, protocol: str | None = None) -> None:
+        """Take a WebSocket."""
+        await self.receive()  # that the client wants to connect
+        self.status, self.started = 101, True
+        fields = [*self.told, (b"quartet-trace", self.trace_id.encode())]
+        fields.append((b"x-request-id", self.request_id))
+        await self._send({"type": "websocket.accept", "subprotocol": protocol, "headers": fields})
+
+    async def send_message(self, message: Any) -> None:
+        """Send on a WebSocket that was taken; waits for a client that is slow to take it."""
+        self.size += len(message.get("text") or message.get("bytes") or "")
+        await self._send(message)
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """End a WebSocket (RFC 6455, 7.4) on which nobody waits for a message: Granian would say
+        nothing while somebody does. Returns when the client has heard it, or does not answer.
+        """
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while (await self.receive())["type"] != "websocket.disconnect":
+                    pass
 
     async def send(self, piece: bytes, *, more: bool = False) -> None:
         """Send a piece of the reply's body; waits for a client that is slow to take it."""

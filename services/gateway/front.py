@@ -11,11 +11,13 @@ from services.gateway.body import ClientGone
 from services.gateway.calls import BrokenOff
 from services.gateway.cors import Cors
 from services.gateway.exchange import CLIENT_GONE, SERVER, Exchange, Receive, Send, request_id
+from services.gateway.live.doors import Live
 from services.gateway.outgoing import Outgoing
 from services.gateway.own import Own
 from services.gateway.proxy import Proxy
 from services.gateway.security import Security
 from services.gateway.settings import Settings
+from services.gateway.sockets import Sockets, check_socket, refusing
 from services.gateway.table import Table, allowed
 from shared import errors
 from shared.errors import AppError, MethodNotAllowed, NotFound
@@ -43,6 +45,8 @@ class Front:
         self._security = Security(settings)
         self._proxy = Proxy(app, settings, self._cors)
         self._own = Own(app, settings, self._proxy, self._cors)
+        self._live = Live(app, settings, self._cors)
+        self._sockets = Sockets(app, settings, self._proxy)
         self._resources = app.extensions
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -54,7 +58,8 @@ class Front:
             else:
                 await self._serve(Exchange(scope, receive, send))
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
+            scope = {**self._clients.found(scope), "method": "GET"}
+            await self._serve(Exchange(scope, receive, refusing(send)))
         else:
             await self._pages(scope, receive, send)
 
@@ -93,8 +98,14 @@ class Front:
         if route is None:
             raise NotThisMethod(allowed(routes))
         exchange.routed(route)
-        if route.upstream == "gateway":
+        if scope["type"] == "websocket" or route.websocket:
+            check_socket(exchange, route)
+        if route.upstream == "gateway" and (route.stream or route.websocket):
+            await self._live.serve(exchange, route)
+        elif route.upstream == "gateway":
             await self._own.answer(exchange, route)
+        elif route.websocket:
+            await self._sockets.serve(exchange, route)
         elif not await self._resources["cache"].answer(exchange, route):
             await self._proxy.forward(exchange, route)
 

@@ -55,6 +55,7 @@ _READ = frozenset(
         b"host",
         b"idempotency-key",
         b"if-none-match",
+        b"last-event-id",
         b"origin",
         b"quartet-after",
         b"traceparent",

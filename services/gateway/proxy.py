@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from multidict import CIMultiDict
@@ -117,20 +117,19 @@ class Proxy:
     ) -> Reply:
         begun = time.perf_counter()
         scope = exchange.scope
-        query = "?" + scope["query_string"].decode("ascii") if scope["query_string"] else ""
-        target = scope["raw_path"].decode("ascii") + query
         upstreams: Upstreams = self._resources["upstreams"]
         try:
             return await upstreams.ask(
                 route.upstream,
                 exchange.method,
-                target,
+                target_of(scope),
                 fields,
                 sent,
                 route.timeout,
                 route=route.path,
                 priority=Priority.of(exchange.method, member=exchange.account is not None),
                 hedge=route.hedge,
+                endless=route.stream,
             )
         except AppError:
             if body.fault is not None:
@@ -169,6 +168,13 @@ class Proxy:
                 await exchange.send(piece, more=True)
         except TimeoutError as error:
             raise BrokenOff from error
+
+
+def target_of(scope: Any) -> str:
+    """The target as it was sent, and checked."""
+    query: bytes = scope["query_string"]
+    raw: bytes = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+    return raw.decode("ascii")
 
 
 class ClientWatch:

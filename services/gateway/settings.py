@@ -41,6 +41,9 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     breaker_pause: float = 1.0
     shedding: Literal["on", "off"] = "on"
     hedging: Literal["on", "off"] = "off"
+    live_streams: int = 10_000
+    live_per_account: int = 10
+    live_heartbeat: float = 20.0
 
     @property
     def upstreams(self) -> dict[str, tuple[str, ...]]:

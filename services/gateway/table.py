@@ -37,7 +37,8 @@ class Route(msgspec.Struct, frozen=True):
     `timeout` (seconds) takes the place of the setting of that name. `limit` is the class whose
     quota a request counts against; without one, GET is a "read" and all else a "write". Replies
     are kept as `cache` says; without it they are not. `hedge` lets a read be sent to a second
-    process when the first is late, where the settings allow that at all.
+    process when the first is late, where the settings allow that at all. A `stream` is a reply that
+    may never end, and no time limits it once it has begun; a `websocket` is no request.
 
     `place` is where the entry is written, for people: the file and the line.
     """
@@ -50,6 +51,8 @@ class Route(msgspec.Struct, frozen=True):
     limit: Limit | None = None
     cache: Cache | None = None
     hedge: bool = False
+    stream: bool = False
+    websocket: bool = False
     place: str = ""
 
     def __post_init__(self) -> None:
@@ -139,6 +142,8 @@ def _fault(route: Route) -> str:
         return "the timeout must be positive"
     if route.hedge and route.method != "GET":
         return "only a read can be sent twice"
+    if (route.stream or route.websocket) and (route.method != "GET" or route.cache):
+        return "only GET can be a stream or a WebSocket, and neither is kept"
     return _cache_fault(route)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -66,9 +66,10 @@ class Upstreams:
         route: str = "",
         priority: Priority = Priority.ANONYMOUS,
         hedge: bool = False,
+        endless: bool = False,
     ) -> Reply:
         """Send a request and wait for the reply, the head of it at least. The service is told how
-        long that may take.
+        long that may take, unless the reply is `endless`.
 
         Raises `Unavailable` where no connection can be had or the service is spared,
         `GatewayTimeout`, and `BadGateway` for a reply that breaks off or is none.
@@ -76,7 +77,7 @@ class Upstreams:
         limit = timeout or self._timeout
         upload = 0.0 if body is None or isinstance(body, bytes) else self._upload_timeout
         hedge = hedge and self._hedging
-        request = Request(method, target, headers, body, limit, route, hedge)
+        request = Request(method, target, headers, body, limit, route, hedge, endless)
         try:
             async with asyncio.timeout(limit + upload) as patience:
                 return await self._ask_guarded(upstream, request, priority, patience)
@@ -185,13 +186,33 @@ class Upstreams:
     async def _send(self, endpoint: Endpoint, request: Request, left: float) -> Reply:
         endpoint.outstanding += 1
         try:
-            told = {DEADLINE: _milliseconds(left)}
+            told = {} if request.endless else {DEADLINE: _milliseconds(left)}
             reply = await self._connections.ask(endpoint.url, request, **told)
             if endpoint.is_ready and reply.headers.get("Connection", "").lower() == "close":
                 endpoint.note("drains")
             return reply
         finally:
             endpoint.outstanding -= 1
+
+    async def open_socket(
+        self, upstream: str, target: str, headers: CIMultiDict[str], protocols: Sequence[str]
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket to a service. Raises `Unavailable`, `GatewayTimeout`, and `BadGateway`
+        where the service takes none.
+        """
+        endpoint = self.services[upstream].choose([])
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._connections.open_socket(
+                    endpoint.url + target, headers, protocols
+                )
+        except NOT_REACHED as error:
+            endpoint.note("can't be reached")
+            raise Unavailable(f"The {upstream} service can't be reached.") from error
+        except TimeoutError as error:
+            raise GatewayTimeout(f"The {upstream} service did not answer in time.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise BadGateway(f"The {upstream} service takes no WebSocket there.") from error
 
     async def fetch(self, upstream: str, target: str, timeout: float) -> bytes:
         """A page of a service. Raises as `ask` does, and `BadGateway` for any status but 200."""
@@ -226,6 +247,12 @@ class Upstreams:
             except (aiohttp.ClientError, OSError) as error:
                 endpoint.note(f"does not answer ({type(error).__name__})")
             await asyncio.sleep(PROBE_SECONDS)
+
+
+def _with_deadline(request: Request, left: float) -> CIMultiDict[str]:
+    if request.endless:
+        return request.headers
+    return CIMultiDict(request.headers, **{DEADLINE: _milliseconds(left)})
 
 
 def _left(patience: asyncio.Timeout) -> float:

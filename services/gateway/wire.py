@@ -37,7 +37,7 @@ class Wire:
         target: str,
         headers: CIMultiDict[str],
         body: bytes | None,
-        limit: float,
+        limit: float | None,
     ) -> Answer:
         """Send a request and wait for its answer, as long as the caller does; `limit` is for each
         further piece of a long one.
@@ -103,7 +103,7 @@ class _Line(asyncio.Protocol):
         self._framed = self._paused = self._keeps = False
         self._expiry: asyncio.TimerHandle | None = None
 
-    def send(self, message: bytes, limit: float) -> Answer:
+    def send(self, message: bytes, limit: float | None) -> Answer:
         """Send a request; its answer will be filled."""
         self._answer, self._raw, self._framed = Answer(self, limit), [], False
         self._transport.write(message)

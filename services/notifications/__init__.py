@@ -1,1 +1,1 @@
-"""What an account is told of. Owns the database `notifications`; publishes nothing."""
+"""What an account is told of. Owns the database `notifications`; publishes what it tells."""

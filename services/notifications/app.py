@@ -2,6 +2,7 @@
 
 from quart import Quart
 
+from services.notifications.herald import use_herald
 from services.notifications.routes import routes
 from services.notifications.settings import Settings
 from services.notifications.subscribers import HANDLERS
@@ -22,6 +23,7 @@ def create_app(settings: Settings) -> Quart:
     use_bus(app, settings)
     use_outbox(app, settings, queues=True)
     use_inbox(app, HANDLERS)
+    use_herald(app)
     use_operations(app)
     app.register_blueprint(routes)
     return app

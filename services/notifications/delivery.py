@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 
 from services.notifications.jobs import Tell, Welcome, email_notification, email_welcome
 from services.notifications.model import Article, FollowChange, Kind, Notification
+from services.notifications.queries.announcements import wake_herald
 from services.notifications.queries.notifications import (
     NEWEST,
     delete_unfollowed,
@@ -113,6 +114,7 @@ async def _tell(db: Connection, batch: list[Notification], now: datetime) -> Non
     if not others:
         return
     by_mail = await insert_notifications(db, others)
+    await wake_herald(db)
     mails = {
         uuid5(_MAILS, f"{told.recipient_id}:{told.kind}:{told.fact}"): _mail(told)
         for told in others

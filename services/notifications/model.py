@@ -38,6 +38,28 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     read_at: datetime | None
 
 
+class Numbered(Shown, frozen=True, kw_only=True):
+    """A notification with its place among all that were announced."""
+
+    number: int
+
+
+class Announced(Numbered, frozen=True, kw_only=True):
+    """The same, and who is told by whose deed."""
+
+    recipient_id: UUID
+    actor_id: UUID
+
+
+class Since(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account was told after a number. Whoever has seen the page asks on from `last`."""
+
+    page: list[Numbered]
+    last: int
+    more: bool
+    unread: int
+
+
 class Inbox(msgspec.Struct, frozen=True, kw_only=True):
     """A page of an account's notifications, and how many it has not read on all pages."""
 

@@ -8,6 +8,7 @@ from quart import Blueprint, Response, current_app
 from services.notifications import letters, schema
 from services.notifications.links import UNSUBSCRIBE, Unsubscription, find_unsubscription
 from services.notifications.model import ChannelsChange
+from services.notifications.queries.announcements import select_since
 from services.notifications.queries.notifications import (
     select_inbox,
     update_all_read,
@@ -45,6 +46,22 @@ async def list_notifications() -> Response:
     if inbox.more:
         response.headers["Link"] = _next(inbox.page[-1].id, page.limit)
     return response
+
+
+@routes.get("/api/notifications/since")
+@operation(
+    "GetNotificationsSince",
+    "What was announced to the caller after a number, in that order; live streams resume by it",
+    access="required",
+    tag="Notifications",
+    query=schema.NotificationsSince,
+    returns={200: schema.NumberedNotifications},
+)
+async def list_since() -> Response:
+    page = query(schema.NotificationsSince)
+    async with connection() as db:
+        found = await select_since(db, caller().id, page.after, page.limit)
+    return reply(schema.since(found))
 
 
 @routes.put("/api/notifications/<uuid:id>/read")

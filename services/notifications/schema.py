@@ -7,8 +7,8 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from services.notifications.model import Channels, ChannelsChange, Inbox, Kind, Shown
-from shared.http import Timestamp, timestamp
+from services.notifications.model import Channels, ChannelsChange, Inbox, Kind, Shown, Since
+from shared.http import LARGEST_INTEGER, Timestamp, timestamp
 
 
 class NotificationsPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +51,29 @@ class MultipleNotifications(msgspec.Struct, frozen=True, kw_only=True, rename="c
     """`unreadCount` is of all, not of this page."""
 
     notifications: list[Notification]
+    unread_count: int
+
+
+class NotificationsSince(msgspec.Struct, frozen=True, kw_only=True):
+    """What was announced after the number `after`, the oldest first; nothing without it."""
+
+    after: Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 100
+
+
+class NumberedNotification(msgspec.Struct, frozen=True, kw_only=True):
+    """`id` is the notification's number, and the id of its event in the live stream."""
+
+    id: int
+    notification: Notification
+
+
+class NumberedNotifications(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`last` is what to ask on from: at once where there is `more`."""
+
+    notifications: list[NumberedNotification]
+    last: int
+    more: bool
     unread_count: int
 
 
@@ -146,4 +169,17 @@ def notifications(inbox: Inbox) -> MultipleNotifications:
     """As clients see them."""
     return MultipleNotifications(
         notifications=[notification(shown) for shown in inbox.page], unread_count=inbox.unread
+    )
+
+
+def since(found: Since) -> NumberedNotifications:
+    """As clients see them."""
+    return NumberedNotifications(
+        notifications=[
+            NumberedNotification(id=shown.number, notification=notification(shown))
+            for shown in found.page
+        ],
+        last=found.last,
+        more=found.more,
+        unread_count=found.unread,
     )

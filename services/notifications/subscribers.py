@@ -10,6 +10,7 @@ from services.notifications.delivery import (
     welcome,
 )
 from services.notifications.model import Article, FollowChange, Person
+from services.notifications.queries.announcements import wake_herald
 from services.notifications.queries.projections import (
     delete_articles_before,
     delete_people_before,
@@ -47,6 +48,7 @@ async def on_profile(
         id=event.account_id, username=event.username, image=event.image, email=event.email
     )
     await upsert_person(db, person, envelope.position)
+    await wake_herald(db)  # deeds of theirs may have come before them
 
 
 async def on_registered(db: Connection, event: UserRegistered, envelope: Envelope) -> None:

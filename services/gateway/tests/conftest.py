@@ -61,6 +61,7 @@ def told(only_behind: Behind, servers: Servers, signer: Signer) -> Told:
         "GATEWAY_CONTENT_URL": only_behind.url,
         "GATEWAY_NOTIFICATIONS_URL": only_behind.url,
         "GATEWAY_REDIS_URL": servers.redis_url,
+        "GATEWAY_NATS_URL": servers.nats_url,
         "GATEWAY_JWKS_URL": signer.jwks_url,
         "GATEWAY_TIMEOUT": "1.5",
         "GATEWAY_CLIENT_TIMEOUT": "3",

@@ -97,14 +97,16 @@ class Answer:
         return json.loads(self.body)
 
 
-async def start(folder: Path, told: dict[str, str]) -> tuple[asyncio.subprocess.Process, Path]:
+async def start(
+    folder: Path, told: dict[str, str], module: str = "services.gateway"
+) -> tuple[asyncio.subprocess.Process, Path]:
     """Start a gateway; gives its process and its log."""
     log = folder / f"gateway-{told['GATEWAY_PORT']}.log"
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("GATEWAY_", "OTEL_"))}  # noqa: TID251
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "services.gateway"),
+            *("-m", module),
             cwd=ROOT,
             env=environ | {"PYTHONUNBUFFERED": "1"} | told,
             stdout=output,
@@ -115,12 +117,15 @@ async def start(folder: Path, told: dict[str, str]) -> tuple[asyncio.subprocess.
 
 @asynccontextmanager
 async def running(
-    folder: Path, session: aiohttp.ClientSession, told: dict[str, str]
+    folder: Path,
+    session: aiohttp.ClientSession,
+    told: dict[str, str],
+    module: str = "services.gateway",
 ) -> AsyncIterator[Running]:
     """A gateway with the settings `told`, ready, while the context is open."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    process, log = await start(folder, {"GATEWAY_PORT": str(port)} | told)
+    process, log = await start(folder, {"GATEWAY_PORT": str(port)} | told, module)
     gateway = Running(url, port, process, log, session)
 
     async def ready() -> bool:

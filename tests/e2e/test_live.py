@@ -1,0 +1,81 @@
+"""Live streams through the whole suite: from an author's article to who follows them."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import aiohttp
+import pytest
+
+from deploy.local.stack import Stack
+from services.gateway.tests.listening import Event, Events, events
+from tests.e2e.client import Client
+from tests.load.live import idle, members
+
+STREAMS = 300
+MOST_BYTES = 60_000  # of one more stream: 5,000 of them in 300 MB
+
+Listening = Callable[..., AbstractAsyncContextManager[Events]]
+
+
+@pytest.fixture
+def listening(session: aiohttp.ClientSession) -> Listening:
+    """A member's stream, perhaps after the last event that they saw."""
+
+    def begin(member: Client, last: int | None = None) -> AbstractAsyncContextManager[Events]:
+        return events(session, member.url, member.token, last)
+
+    return begin
+
+
+async def test_a_follower_hears_of_an_article_as_it_appears(
+    client: Client, listening: Listening
+) -> None:
+    author, reader = await client.register("author"), await client.register()
+    await reader.ok("POST /profiles/{username}/follow", username=author.username)
+    async with listening(reader) as stream, listening(author) as of_author:
+        assert (await stream.next()).type == "ready"
+        followed = await until_told(of_author)
+        assert followed.data["kind"] == "followed"
+        article = await author.publish("A first story")
+        told = await stream.next()
+        listed = (await reader.send("GET", "/api/notifications")).body["notifications"]
+        assert told.type == "notification"
+        assert told.data == listed[0]
+        assert told.data["article"] == {"slug": article["slug"], "title": "A first story"}
+
+
+async def test_who_was_away_hears_exactly_what_they_missed(
+    client: Client, listening: Listening
+) -> None:
+    author, reader = await client.register("author"), await client.register()
+    await reader.ok("POST /profiles/{username}/follow", username=author.username)
+    async with listening(reader) as stream:
+        ready = await stream.next()
+        await author.publish("Before")
+        before = await stream.next()
+    titles = [f"Meanwhile {number}" for number in range(5)]
+    for title in titles:
+        await author.publish(title)
+    async with listening(reader, before.id) as stream:
+        told = [await stream.next() for _ in titles]
+        await author.publish("After")
+        told += [one for one in [await stream.next(), await stream.next()] if one.type != "ready"]
+    assert [one.data["article"]["title"] for one in told] == [*titles, "After"]
+    async with listening(reader, ready.id) as stream:
+        again = [await stream.next() for _ in range(7)]
+    assert [one.id for one in again] == [before.id, *(one.id for one in told)]
+
+
+async def test_an_idle_stream_takes_little_memory(client: Client, stack: Stack) -> None:
+    tokens = [member.token for member in await members(client, STREAMS // 10)]
+    pid = stack.services["gateway"].pid
+    assert pid is not None
+    await idle(stack.url, pid, tokens, 20)  # what the first ones take is not theirs
+    held = await idle(stack.url, pid, tokens, STREAMS)
+    assert held.per_stream < MOST_BYTES
+
+
+async def until_told(stream: Events) -> Event:
+    """The next notification."""
+    event = await stream.next()
+    return event if event.type == "notification" else await until_told(stream)
