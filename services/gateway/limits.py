@@ -27,7 +27,6 @@ CLASSES: Mapping[Limit, Policy | None] = {
     "login": Policy("login", quota=40, window=480),
     "registration": Policy("registration", quota=40, window=480),
 }
-_CONNECTIONS = 8  # a question takes microseconds; to open many at once would take longer
 _PREFIX = 64  # bits of an IPv6 address that one customer has
 
 
@@ -123,6 +122,6 @@ def use_limits(app: Quart, settings: Settings) -> None:
 
     @app.while_serving
     async def limits() -> AsyncGenerator[None, None]:
-        async with connected(settings.redis_url, _CONNECTIONS) as valkey:
+        async with connected(settings.redis_url) as valkey:
             app.extensions["limits"] = Limits(valkey)
             yield

@@ -32,7 +32,9 @@ PATIENCE = 4.0  # seconds that the gateway gives a request
 TOLD = {
     "GATEWAY_TIMEOUT": str(PATIENCE),
     "QUARTET_DRAIN": str(DRAIN),
-    "GATEWAY_KEEP_ALIVE": str(DRAIN / 2),
+    # Shorter than the drain, and longer than it takes to the next probe, which comes on the same
+    # connection then: Hypercorn keeps for a while what its client has closed.
+    "GATEWAY_KEEP_ALIVE": str(DRAIN * 0.8),
     "QUARTET_POOL_IDLE": "1",
     # Hashes that cost little: it is not their cost that is looked at.
     "USERS_HASH_MEMORY_KIB": "1024",

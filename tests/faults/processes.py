@@ -10,9 +10,10 @@ import psutil
 
 from deploy.local.process import Child
 from deploy.local.stack import Stack
+from services.gateway.valkey import CONNECTIONS
 
 MORE_MEMORY = 1.25  # times what it was; allocators keep some of what a burst needed
-MORE_FILES = 3  # what a probe, or a job that is due every minute, has open at the moment
+MORE_FILES = CONNECTIONS  # to Valkey, which the gateway keeps for good
 MORE_SESSIONS = 1
 MEGABYTE = 1_048_576
 
