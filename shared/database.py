@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, null
 from typing import Any, LiteralString, Protocol
 
 import asyncpg
-from opentelemetry import metrics, trace
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from quart import Quart, current_app
 
 from shared.context import current_work, seconds_left
 from shared.errors import Unavailable
+from shared.pressure import Pressure
 from shared.settings import DataSettings
 
 _UNREACHABLE = (
@@ -59,26 +59,28 @@ _ENDINGS = ("COMMIT", "ROLLBACK", "RELEASE")
 
 
 class CountedConnection(asyncpg.Connection):
-    """Adds each statement, and its seconds, to the current work."""
+    """Adds each statement, and its seconds, to the current work, and notes that it was answered."""
+
+    pressure: Pressure | None = None
 
     async def execute(self, query: str, *args: Any, **options: Any) -> Any:
-        with _counted(query, options, bounded=not query.startswith(_ENDINGS)):
+        with _counted(self, query, options, bounded=not query.startswith(_ENDINGS)):
             return await super().execute(query, *args, **options)
 
     async def executemany(self, command: str, *args: Any, **options: Any) -> Any:
-        with _counted(command, options):
+        with _counted(self, command, options):
             return await super().executemany(command, *args, **options)
 
     async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
-        with _counted(query, options):
+        with _counted(self, query, options):
             return await super().fetch(query, *args, **options)
 
     async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
-        with _counted(query, options):
+        with _counted(self, query, options):
             return await super().fetchrow(query, *args, **options)
 
     async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
-        with _counted(query, options):
+        with _counted(self, query, options):
             return await super().fetchval(query, *args, **options)
 
 
@@ -98,7 +100,9 @@ def _span(statement: str) -> Any:
 
 
 @contextmanager
-def _counted(query: str, options: dict[str, Any], *, bounded: bool = True) -> Iterator[None]:
+def _counted(
+    db: CountedConnection, query: str, options: dict[str, Any], *, bounded: bool = True
+) -> Iterator[None]:
     """Raises `Unavailable` when the deadline of the work has passed; else it bounds the statement,
     which asyncpg cancels in the server.
     """
@@ -116,6 +120,8 @@ def _counted(query: str, options: dict[str, Any], *, bounded: bool = True) -> It
             except BaseException:
                 span.set_status(Status(StatusCode.ERROR))
                 raise
+        if db.pressure is not None:
+            db.pressure.answered()
     except asyncpg.PostgresError as error:
         error.detail = None  # quotes the row, which no log may hold
         raise
@@ -157,23 +163,31 @@ def use_database(app: Quart, settings: DataSettings) -> None:
     room for all replicas.
     """
 
+    pressure = Pressure(app.name)
+
+    async def press(db: Any) -> None:
+        db.pressure = pressure
+
     @app.while_serving
     async def pool() -> AsyncGenerator[None, None]:
         async with asyncpg.create_pool(
             settings.database_url,
             min_size=settings.pool_min,
             max_size=settings.pool_max,
+            max_inactive_connection_lifetime=settings.pool_idle,
             connection_class=CountedConnection,
+            init=press,
             reset=_keep_session,
             timeout=settings.pool_wait,
             command_timeout=settings.statement_timeout,
             server_settings={"application_name": app.name, **SESSION},
         ) as pool:
             await check_room(pool, settings)
-            app.extensions["database"] = pool
+            app.extensions |= {"database": pool, "pressure": pressure}
             app.extensions["pool_wait"] = settings.pool_wait
-            app.extensions["checks"]["database"] = _answers(pool, settings.pool_wait)
-            _measure(pool, app.name)
+            app.extensions["checks"]["database"] = _answers(pool, pressure, settings.pool_wait)
+            app.extensions["soft_checks"]["pool"] = pressure.check
+            pressure.watch(pool)
             yield
 
 
@@ -181,23 +195,32 @@ async def _keep_session(_: object) -> None:
     """No statement of ours changes its session, so a round trip to reset it would be wasted."""
 
 
-def _answers(pool: Any, wait: float) -> Any:
+def _answers(pool: Any, pressure: Pressure, wait: float) -> Any:
+    """Where others have all connections and get answers, there is no need to wait for one: a
+    service with more to do than it can is ready, or it would drop out just when it is needed.
+    """
+
     async def database_answers() -> None:
-        async with _acquired(pool, wait) as db:
+        if pressure.is_exhausted and pressure.is_answered:
+            return
+        async with _acquired(pool, pressure, wait) as db:
             await db.fetchval("SELECT 1")
 
     return database_answers
 
 
 @asynccontextmanager
-async def _acquired(pool: Any, wait: float, *, begin: bool = False) -> AsyncIterator[Any]:
+async def _acquired(
+    pool: Any, pressure: Pressure, wait: float, *, begin: bool = False
+) -> AsyncIterator[Any]:
     """A connection within `wait` seconds, in a transaction if it shall `begin` one.
 
     Raises `Unavailable` when there is none, or it breaks.
     """
     with _unavailable():
         stack = AsyncExitStack()
-        db = await stack.enter_async_context(pool.acquire(timeout=wait))
+        with pressure.waiting():
+            db = await stack.enter_async_context(pool.acquire(timeout=wait))
         try:
             if begin:
                 await stack.enter_async_context(db.transaction())
@@ -255,7 +278,7 @@ async def connection() -> AsyncIterator[Connection]:
         with _unavailable(), _own_faults(enclosing.db):
             yield enclosing.db
         return
-    async with _acquired(current_app.extensions["database"], _pool_wait()) as db:
+    async with _acquired(*_pool(), _pool_wait()) as db:
         yield db
 
 
@@ -297,9 +320,12 @@ async def _part(db: Any) -> AsyncIterator[None]:
 @asynccontextmanager
 async def open_transaction() -> AsyncIterator[Connection]:
     """A transaction that no other encloses. Raises `Unavailable`."""
-    pool = current_app.extensions["database"]
-    async with _acquired(pool, _pool_wait(), begin=True) as db:
+    async with _acquired(*_pool(), _pool_wait(), begin=True) as db:
         yield db
+
+
+def _pool() -> tuple[Any, Pressure]:
+    return current_app.extensions["database"], current_app.extensions["pressure"]
 
 
 def _enclosing() -> Any:
@@ -311,22 +337,3 @@ def _pool_wait() -> float:
     wait: float = current_app.extensions["pool_wait"]
     left = seconds_left()
     return wait if left is None else min(wait, left)
-
-
-def _measure(pool: Any, service: str) -> None:
-    """Gauges of the pool, by the names of OpenTelemetry's database conventions."""
-
-    def count(_: CallbackOptions) -> list[Observation]:
-        idle, size = pool.get_idle_size(), pool.get_size()
-        name = {"db.client.connection.pool.name": service}
-        return [
-            Observation(idle, {**name, "db.client.connection.state": "idle"}),
-            Observation(size - idle, {**name, "db.client.connection.state": "used"}),
-        ]
-
-    def bound(_: CallbackOptions) -> list[Observation]:
-        return [Observation(pool.get_max_size(), {"db.client.connection.pool.name": service})]
-
-    meter = metrics.get_meter(__name__)
-    meter.create_observable_up_down_counter("db.client.connection.count", [count])
-    meter.create_observable_up_down_counter("db.client.connection.max", [bound])

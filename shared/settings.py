@@ -55,6 +55,7 @@ class DataSettings(ServiceSettings, frozen=True, kw_only=True):
     pool_min: int = 2
     pool_max: int = 10
     pool_wait: float = 2.0
+    pool_idle: float = 60.0
     statement_timeout: float = 10.0
     outbox_hours: float = 24.0
 

@@ -46,7 +46,6 @@ class Rules(Protocol):
     quotas: Quotas
 
 
-_CONNECTIONS = 8  # a question takes microseconds; to open many at once would take longer
 _PREFIX = 64  # bits of an IPv6 address that one customer has
 
 
@@ -172,6 +171,6 @@ def use_limits(app: Quart, settings: Settings) -> None:
 
     @app.while_serving
     async def limits() -> AsyncGenerator[None, None]:
-        async with connected(settings.redis_url, _CONNECTIONS) as valkey:
+        async with connected(settings.redis_url) as valkey:
             app.extensions["limits"] = Limits(valkey, app.extensions["policies"])
             yield

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 WAIT = 0.2
 PAUSE = 1.0
+CONNECTIONS = 8  # kept for good; a question takes microseconds, to open many at once takes longer
 _log = structlog.get_logger()
 
 
@@ -60,11 +61,11 @@ class Breaker:
         self._failing = failing
 
 
-def connected(url: str, connections: int = 32) -> AbstractAsyncContextManager[Redis]:
+def connected(url: str) -> AbstractAsyncContextManager[Redis]:
     """A client that is patient for `WAIT` seconds, and never tries twice."""
     pool = BlockingConnectionPool.from_url(
         url,
-        max_connections=connections,
+        max_connections=CONNECTIONS,
         timeout=WAIT,
         socket_timeout=WAIT,
         socket_connect_timeout=WAIT,

@@ -61,17 +61,54 @@ async def test_an_exhausted_pool_answers_503_within_the_wait(app: Quart) -> None
     assert (await app.test_client().post("/api/write")).status_code == 204
 
 
-async def test_health_shows_an_exhausted_pool_and_no_probe_waits_for_it(app: Quart) -> None:
+async def test_health_shows_an_exhausted_pool_that_gets_answers_and_stays_ready(app: Quart) -> None:
     pool, taken = await held(app)
     client = app.test_client()
     assert (await client.get("/healthz")).status_code == 200
-    unready = await client.get("/readyz")
+    await taken[0].fetchval("SELECT 1")
+    waiting = asyncio.create_task(client.post("/api/write"))
+    await until(lambda: shows(app, "All 2 connections are in use. Waiting for one: 1."))
+    began = time.monotonic()
+    assert (await client.get("/readyz")).status_code == 200
+    assert time.monotonic() - began < 0.2, "no probe waits for a connection"
+    assert (await waiting).status_code == 503
+    for db in taken:
+        await pool.release(db)
+    assert await shows(app, "ok")
+
+
+async def shows(app: Quart, what: str) -> bool:
+    """Whether health says this of the pool."""
+    said = await (await app.test_client().get("/readyz")).get_json()
+    return bool(said["checks"]["pool"] == what)
+
+
+async def test_a_pool_that_is_exhausted_and_gets_no_answers_is_unready(
+    app: Quart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.pressure.ANSWERED_SECONDS", 0.0)  # none that came so far counts
+    pool, taken = await held(app)
+    unready = await app.test_client().get("/readyz")
     assert unready.status_code == 503
     checks = (await unready.get_json())["checks"]
     assert checks["database"] == "The database does not answer in time."
     for db in taken:
         await pool.release(db)
-    assert (await client.get("/readyz")).status_code == 200
+    assert (await app.test_client().get("/readyz")).status_code == 200
+
+
+async def test_the_pool_lets_go_of_what_is_not_used(beta_settings: DataSettings) -> None:
+    app = create(structs.replace(beta_settings, pool_min=1, pool_max=5, pool_idle=0.1))
+
+    async def is_small() -> bool:
+        return bool(app.extensions["database"].get_size() == 1)
+
+    async with serving(app):
+        pool, taken = await held(app)
+        for db in taken:
+            await pool.release(db)
+        await until(is_small, what="the pool at its smallest")
+        assert (await app.test_client().post("/api/write")).status_code == 204
 
 
 async def test_no_more_wait_than_may(app: Quart) -> None:

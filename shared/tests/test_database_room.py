@@ -24,7 +24,7 @@ async def url(servers: Servers) -> str:
 async def start(url: str, replicas: int, pool_max: int) -> None:
     settings = DataSettings(database_url=url, replicas=replicas, pool_min=1, pool_max=pool_max)
     app = Quart("room")
-    app.extensions["checks"] = {}
+    app.extensions |= {"checks": {}, "soft_checks": {}}
     use_database(app, settings)
     async with serving(app):
         pass

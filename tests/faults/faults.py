@@ -73,6 +73,21 @@ def lack(server: str, name: str, seconds: float) -> Fault:
     return Fault(f"{name} dead throughout", go_on, seamless=True, without=server)
 
 
+def together(*faults: Fault) -> Fault:
+    """All of them at the same moment."""
+
+    async def strike_all(ground: Ground) -> None:
+        await asyncio.gather(*(fault.strike(ground) for fault in faults))
+
+    return Fault(
+        ", ".join(fault.name for fault in faults),
+        strike_all,
+        seamless=all(fault.seamless for fault in faults),
+        mails_twice=sum(fault.mails_twice for fault in faults),
+        without="".join(fault.without for fault in faults),
+    )
+
+
 @asynccontextmanager
 async def absent(ground: Ground, server: str) -> AsyncIterator[None]:
     """Nothing listens where the server was while the context is open."""

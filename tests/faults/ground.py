@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import nats
 from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 
-from deploy.local.process import Child
+from deploy.local.process import Child, all_ready
 from deploy.local.program import Program
 from deploy.local.stack import Stack
 from deploy.local.state import State
@@ -32,7 +32,10 @@ PATIENCE = 4.0  # seconds that the gateway gives a request
 TOLD = {
     "GATEWAY_TIMEOUT": str(PATIENCE),
     "QUARTET_DRAIN": str(DRAIN),
-    "GATEWAY_KEEP_ALIVE": str(DRAIN / 2),
+    # Shorter than the drain, and longer than it takes to the next probe, which comes on the same
+    # connection then: Hypercorn keeps for a while what its client has closed.
+    "GATEWAY_KEEP_ALIVE": str(DRAIN * 0.8),
+    "QUARTET_POOL_IDLE": "1",
     # Hashes that cost little: it is not their cost that is looked at.
     "USERS_HASH_MEMORY_KIB": "1024",
     "USERS_HASH_TIME_COST": "1",
@@ -56,12 +59,16 @@ class Ground:
         self.held: dict[str, Held] = {}
 
     async def warm_up(self) -> None:
-        """Let some people write, and see what the processes hold in the rest after it."""
+        """Let some people write. What processes have open when nobody has come yet, they shall have
+        open when all have gone; memory is filled by use, and is looked at after some.
+        """
+        self.held = await measure(self.stack)
         await self.community.assemble()
         async with self.community.writing(WARM_RATE):
             await asyncio.sleep(WARM_SECONDS)
         await self.come_to_rest(within=30)
-        self.held = await measure(self.stack)
+        for name, now in (await measure(self.stack)).items():
+            self.held[name] = replace(self.held[name], resident=now.resident)
 
     async def come_to_rest(self, within: float) -> bool:
         """Wait until every fact is sent and taken in; False when that does not come."""
@@ -86,15 +93,18 @@ class Ground:
         return left
 
     @asynccontextmanager
-    async def replaced(self, service: str, argv: tuple[str, ...]) -> AsyncIterator[None]:
-        """Another program in the service's place while the context is open."""
-        child = self.stack.services[service]
-        ours = child.program
-        await _run(child, replace(ours, argv=argv))
+    async def replaced(self, programs: Mapping[str, tuple[str, ...]]) -> AsyncIterator[None]:
+        """Other programs in the place of services while the context is open."""
+        children = [self.stack.services[service] for service in programs]
+        ours = [child.program for child in children]
+        await _run(
+            children,
+            [replace(one, argv=argv) for one, argv in zip(ours, programs.values(), strict=True)],
+        )
         try:
             yield
         finally:
-            await _run(child, ours)
+            await _run(children, ours)
 
     @asynccontextmanager
     async def jetstream(self) -> AsyncIterator[JetStreamContext]:
@@ -131,10 +141,12 @@ class Ground:
         return waiting
 
 
-async def _run(child: Child, program: Program) -> None:
-    child.program = program
-    child.restart()
-    await child.ready(READY_WITHIN)
+async def _run(children: Sequence[Child], programs: Sequence[Program]) -> None:
+    """Nothing goes on that somebody would have to be asked to end."""
+    for child, program in zip(children, programs, strict=True):
+        child.program = program
+        child.kill()
+    await all_ready(children, READY_WITHIN)
 
 
 @asynccontextmanager

@@ -10,9 +10,11 @@ import psutil
 
 from deploy.local.process import Child
 from deploy.local.stack import Stack
+from services.gateway.valkey import CONNECTIONS
 
-MORE_MEMORY = 1.3  # times what it was; allocators keep some of what a burst needed
-MORE_FILES = 24  # connections that pools open on demand, and keep for minutes
+MORE_MEMORY = 1.25  # times what it was; allocators keep some of what a burst needed
+MORE_FILES = CONNECTIONS  # to Valkey, which the gateway keeps for good
+MORE_SESSIONS = 1
 MEGABYTE = 1_048_576
 
 
@@ -39,8 +41,8 @@ class Held:
 
 
 async def measure(stack: Stack) -> dict[str, Held]:
-    """What each service holds now. A worker's sessions count for its service, by whose name they
-    go.
+    """What each service holds now, and NATS and Valkey at the other end of their connections. A
+    worker's sessions count for its service, by whose name they go.
     """
     db = await asyncpg.connect(stack.addresses.postgres)
     try:
@@ -52,7 +54,8 @@ async def measure(stack: Stack) -> dict[str, Held]:
         await db.close()
     sessions = {row[0]: int(row[1]) for row in rows}
     held = {}
-    for name, child in stack.services.items():
+    servers = {name: stack.servers.children[name] for name in ("nats", "valkey")}
+    for name, child in (stack.services | servers).items():
         family = _family(child)
         resident = sum(process.memory_info().rss for process in family)
         files = sum(process.num_fds() for process in family)
@@ -69,5 +72,5 @@ def grown(before: dict[str, Held], after: dict[str, Held]) -> Iterator[str]:
             yield f"{name} had {sizes}"
         if now.files > then.files + MORE_FILES:
             yield f"{name} had {then.files} open files, now {now.files}"
-        if now.sessions > then.sessions + MORE_FILES:
+        if now.sessions > then.sessions + MORE_SESSIONS:
             yield f"{name} had {then.sessions} sessions, now {now.sessions}"

@@ -1,4 +1,6 @@
-"""`python -m tests.faults.mutants BUILD MARKER [COMMAND]`: a service by one of our builds."""
+"""`python -m tests.faults.mutants FOLDER BUILD…`: a service with the changes of our builds, each of
+which leaves a file in the folder when it dies.
+"""
 
 import importlib
 import sys
@@ -9,10 +11,12 @@ from tests.faults.mutants.builds import RIGHT, WRONG
 from tests.faults.mutants.death import Death
 
 if __name__ == "__main__":
-    name, marker, *arguments = sys.argv[1:]
-    build = (RIGHT | WRONG)[name]
-    build.change(Death(Path(marker), build.number))
-    package = f"services.{build.service}"
+    folder, *names = sys.argv[1:]
+    builds = {name: (RIGHT | WRONG)[name] for name in names}
+    for name, build in builds.items():
+        build.change(Death(Path(folder, name), build.number))
+    (service,) = {build.service for build in builds.values()}
+    package = f"services.{service}"
     settings = importlib.import_module(f"{package}.settings").Settings
     app = importlib.import_module(f"{package}.app")
-    sys.exit(main(build.service, settings, app.create_app, ["shared", package], arguments))
+    sys.exit(main(service, settings, app.create_app, ["shared", package], []))
