@@ -22,6 +22,8 @@ _MADE = re.compile(
     r"create_(?P<kind>histogram|counter|gauge|observable_up_down_counter)\(\s*"
     r'"(?P<name>[\w.]+)"(?:,\s*(?:\[\w+\],?\s*)?(?:unit=)?"(?P<unit>[^"]*)")?'
 )
+_TALLIED = re.compile(r'= (?P<kind>Count|Durations)\(\s*"(?P<name>[\w.]+)"')
+_SAME = {"Count": ("counter", ""), "Durations": ("histogram", "s")}
 
 
 def rules() -> list[dict[str, Any]]:
@@ -45,8 +47,12 @@ def shown() -> set[str]:
     for folder in ("shared", "services"):
         for path in (ROOT / folder).rglob("*.py"):
             if "tests" not in path.parts:
-                for made in _MADE.finditer(path.read_text()):
+                text = path.read_text()
+                for made in _MADE.finditer(text):
                     make(meter, made["kind"], made["name"], made["unit"] or "")
+                for made in _TALLIED.finditer(text):
+                    kind, unit = _SAME[made["kind"]]
+                    make(meter, kind, made["name"], unit)
     text = generate_latest(_registry(reader)).decode()
     return set(re.findall(r"^([a-z_]+)\{?", text, re.MULTILINE))
 
