@@ -23,9 +23,12 @@ from deploy.local.state import State
 from deploy.local.suite import PROCESSES, ROOT
 from shared.migrations import migrate
 from shared.testing import until
+from tests.e2e.client import Client
+from tests.load.live import delays
 
 FOLLOWERS = 10_000
 LOGINS = 50  # a second
+EVENTS = 100  # a second
 FEW, MANY = 10_000, 1_000_000
 DEEP = f"{LIST}?offset=9000"
 REST_SECONDS = 5.0
@@ -74,6 +77,18 @@ async def stall(places: Places, rounds: int, seconds: float) -> Figures:
         )
         longest.append(probe.longest)
     return {"stall": longest}
+
+
+async def live(places: Places, rounds: int, seconds: float) -> Figures:
+    """Milliseconds from the fact until a stream of the gateway tells it, at `EVENTS` a second."""
+    found: Figures = {"live-p50": [], "live-p99": []}
+    async with aiohttp.ClientSession() as session:
+        client = Client(session, places.stack.url)
+        for _ in range(rounds):
+            told = await delays(client, rate=EVENTS, seconds=seconds)
+            found["live-p50"].append(told.p50)
+            found["live-p99"].append(told.p99)
+    return found
 
 
 async def fan_out(places: Places, rounds: int) -> Figures:
