@@ -114,6 +114,19 @@ def test_named_ports_resolve(overlay: str) -> None:
 
 
 @each_overlay
+def test_the_gateway_finds_every_pod_of_a_service_by_its_name(overlay: str) -> None:
+    """Headless: the name leads to the pods themselves, at the port that they listen on."""
+    services = named(overlay, "Service")
+    (gateway,) = (found for found in ours(overlay) if found[0] == "gateway")
+    for name, urls in settings(overlay, *gateway).upstreams.items():
+        spec = services[name]["spec"]
+        (pod,) = selected(overlay, services[name])
+        (port,) = (port for box in containers(pod) for port in box.get("ports", []))
+        assert spec["clusterIP"] == "None", name
+        assert urls == (f"dns://{name}:{port['containerPort']}",), name
+
+
+@each_overlay
 def test_selectors_match_the_pods_of_one_workload(overlay: str) -> None:
     for name, workload in named(overlay, "Deployment", "StatefulSet").items():
         labels = workload["spec"]["template"]["metadata"]["labels"].items()
