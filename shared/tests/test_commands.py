@@ -62,7 +62,7 @@ async def test_replay_sends_again_what_was_published_since(alpha: Quart, tell: T
     await sent(alpha)
     tomorrow = "2199-01-01T00:00+02:00"
     _, output, _ = await tell("alpha", "replay", "--since", tomorrow)
-    assert output == "0 events and jobs of alpha are sent again.\n"
+    assert output.splitlines()[-1] == "0 events and jobs of alpha are sent again."
 
 
 @pytest.mark.parametrize(

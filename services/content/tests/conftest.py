@@ -35,6 +35,7 @@ def app(servers: Servers, database_url: str, signer: Signer) -> Quart:
             nats_url=servers.nats_url,
             jwks_url=signer.jwks_url,
             env="test",
+            pool_wait=10.0,  # these tests come by the hundred at once
         )
     )
 

@@ -20,8 +20,9 @@ LATER = datetime(2026, 1, 2, 3, 5, tzinfo=UTC)
 
 
 async def publish(
-    db: asyncpg.Connection, author: UUID, title: str = "T", ending: str = "1", **fields: Any
+    db: asyncpg.Connection, author: UUID, title: str = "T", ending: str = "", **fields: Any
 ) -> Article:
+    ending = ending or author.hex[-8:]
     draft = NewArticle(title=title, description="D", body="B", **fields)
     async with db.transaction():
         return await articles.create(db, draft, author, id=uuid7(), ending=ending, now=NOW)

@@ -37,5 +37,12 @@ async def test_ready_names_the_services_and_what_they_need(
 ) -> None:
     reply = await gateway.send("GET", "/readyz")
     assert reply.status == 200
-    assert set(reply.json["checks"]) == {"keys", "users", "content", "notifications", "valkey"}
+    assert set(reply.json["checks"]) == {
+        "keys",
+        "users",
+        "content",
+        "notifications",
+        "valkey",
+        "nats",
+    }
     assert reply.json["checks"]["users"] == "ok"

@@ -161,7 +161,7 @@ async def test_ten_thousand_are_told_and_three_thousand_by_mail_in_few_statement
     )
     work = begin_work()
     await now(published(author, uuid4())).arrive(db)
-    assert work.statements <= 2 + 3 * (10_000 / delivery.BATCH) + 1
+    assert work.statements <= 2 + 4 * (10_000 / delivery.BATCH) + 1
     assert await waiting(db) == 3_000
     told = await db.fetchval("SELECT count(*) FROM notifications WHERE actor_id = $1", author)
     assert told == 10_000

@@ -88,6 +88,8 @@ async def test_what_happens_elsewhere_is_shown_to_who_has_seen_it_happen(
             favorited(author.id, article, reader.id),
             commented(author.id, article, reader.id, 1),
         )
+        await heard(committed, "users", seen[-1])
+        await heard(committed, "content", told[-1])
         after = {"Quartet-After": f"users={seen[-1]}, content={told[-1]}"}
         inboxes = [
             await member.send("GET", "/notifications", headers=member.headers | after)
