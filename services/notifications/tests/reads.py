@@ -6,6 +6,7 @@ from uuid import UUID
 import asyncpg
 
 from deploy.local.plans import Read
+from services.notifications.queries.announcements import select_since
 from services.notifications.queries.mail import find_tidings
 from services.notifications.queries.notifications import (
     NEWEST,
@@ -23,6 +24,7 @@ BEGINNING = (START, UUID(int=0))
 READS = {
     "inbox": Read(run=lambda db: select_inbox(db, BUSY, None, 20)),
     "older": Read(run=lambda db: select_inbox(db, BUSY, UUID(int=2**127), 20)),
+    "since": Read(run=lambda db: select_since(db, BUSY, 50_000, 100)),
     "mark one": Read(run=lambda db: update_read(db, BUSY, BUSY, START)),
     "mark all": Read(run=lambda db: update_all_read(db, BUSY, START), most=inf),
     "followers": Read(run=lambda db: select_followers(db, BUSY, START, NEWEST, 2_000)),

@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from services.notifications.queries.announcements import select_since, update_numbers
 from services.notifications.queries.mail import find_tidings
 from services.notifications.queries.notifications import (
     NEWEST,
@@ -41,11 +42,12 @@ CORPUS = (
               n % 9 <> 0, '2026-01-01'::timestamptz + n * interval '1 second'
          FROM generate_series(1, 100000) n""",
     """INSERT INTO notifications (id, recipient_id, kind, actor_id, article_id, fact, created_at,
-                                  read_at)
+                                  read_at, number)
        SELECT gen_random_uuid(), lpad(to_hex(n % 2000), 32, '0')::uuid, 'published',
               lpad(to_hex(n % 9999 + 1), 32, '0')::uuid, lpad(to_hex(n % 20000 + 1), 32, '0')::uuid,
               lpad(to_hex(n), 32, '0')::uuid::text, '2026-01-01'::timestamptz,
-              CASE WHEN n % 10 < 9 THEN '2026-01-02'::timestamptz END
+              CASE WHEN n % 10 < 9 THEN '2026-01-02'::timestamptz END,
+              CASE WHEN n % 1000 > 0 THEN nextval('notification_numbers') END
          FROM generate_series(1, 100000) n""",
 )
 
@@ -111,6 +113,22 @@ async def test_a_page_of_the_newest_is_read_by_index_and_not_sorted(explained: E
     assert not read_whole(plan) & {"notifications", "articles"}
     used = {node.get("Index Name") for node in nodes(plan)}
     assert {"notifications_newest", "notifications_unread"} <= used
+
+
+async def test_what_was_announced_since_is_read_by_index(explained: Explained) -> None:
+    with pytest.raises(IndexError):  # there is no row to take the count from
+        await select_since(explained, BUSY, 50_000, 100)
+    (plan,) = explained.plans
+    assert not read_whole(plan) & {"notifications", "articles"}
+    used = {node.get("Index Name") for node in nodes(plan)}
+    assert {"notifications_numbered", "notifications_unread"} <= used
+
+
+async def test_the_herald_reads_only_what_waits(explained: Explained) -> None:
+    await update_numbers(explained, 2_000)
+    (plan,) = explained.plans
+    assert "notifications_waiting" in {node.get("Index Name") for node in nodes(plan)}
+    assert not read_whole(plan) & {"notifications"}
 
 
 async def test_reading_one_is_read_by_index(explained: Explained) -> None:
