@@ -12,7 +12,8 @@ from deploy.local.process import Child
 from deploy.local.stack import Stack
 from services.gateway.valkey import CONNECTIONS
 
-MORE_MEMORY = 1.25  # times what it was; allocators keep some of what a burst needed
+MORE_MEMORY = 0.25  # of what it was; allocators keep some of what a burst needed
+SOME_MEMORY = 16 * 1_048_576  # bytes; what is a quarter of a small process is nothing
 MORE_FILES = CONNECTIONS  # to Valkey, which the gateway keeps for good
 MORE_SESSIONS = 1
 MEGABYTE = 1_048_576
@@ -67,7 +68,7 @@ def grown(before: dict[str, Held], after: dict[str, Held]) -> Iterator[str]:
     """Who holds more than they did, in words."""
     for name, now in after.items():
         then = before[name]
-        if now.resident > then.resident * MORE_MEMORY:
+        if now.resident > then.resident + max(then.resident * MORE_MEMORY, SOME_MEMORY):
             sizes = f"{then.resident // MEGABYTE} MiB, now {now.resident // MEGABYTE} MiB"
             yield f"{name} had {sizes}"
         if now.files > then.files + MORE_FILES:

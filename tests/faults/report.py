@@ -9,7 +9,14 @@ import psutil
 
 from shared.settings import ServiceSettings
 from tests.faults.findings import Wrong
-from tests.faults.processes import MEGABYTE, MORE_FILES, MORE_MEMORY, MORE_SESSIONS, Held
+from tests.faults.processes import (
+    MEGABYTE,
+    MORE_FILES,
+    MORE_MEMORY,
+    MORE_SESSIONS,
+    SOME_MEMORY,
+    Held,
+)
 from tests.faults.run import Result
 
 HEADER = (
@@ -94,7 +101,8 @@ restarted, one after the other.
 ## What was held before and after
 
 Before: what is open before the first request, and memory after the first few. After: in rest after
-the last fault, as soon as it holds that no process has more than {MORE_MEMORY - 1:.0%} more memory,
+the last fault, as soon as it holds that no process has {MORE_MEMORY:.0%} more memory
+(and {SOME_MEMORY // MEGABYTE} MiB),
 {MORE_FILES} more open files and {MORE_SESSIONS} more sessions; the run fails if that takes more
 than {2 * ServiceSettings().header_timeout:g} seconds.
 
