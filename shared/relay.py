@@ -92,16 +92,9 @@ async def select_unpublished(db: Connection, limit: int, now: datetime) -> list[
 
 
 async def update_published(db: Connection, positions: list[int], now: datetime) -> None:
-    """Mark rows as sent. The commit does not wait for the disk, for which the next event would have
-    to wait as well: what is not marked after a crash is sent again, and dropped as a copy.
-    """
+    """Mark rows as sent."""
     await db.execute(
-        """UPDATE outbox
-              SET published_at = $2
-             FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quickly
-            WHERE position = ANY($1::bigint[])""",
-        positions,
-        now,
+        "UPDATE outbox SET published_at = $2 WHERE position = ANY($1::bigint[])", positions, now
     )
 
 
