@@ -100,9 +100,9 @@ restarted, one after the other.
 ## What was held before and after
 
 Before: what is open before the first request, and memory after the first few. After: in rest after
-the last fault, as soon as it holds that no process has {MORE_MEMORY:.0%} more memory (but NATS, which
-keeps parts of its streams there), {MORE_FILES} more open files and {MORE_SESSIONS} more sessions;
-the run fails if that takes more than {2 * ServiceSettings().header_timeout:g} seconds.
+the last fault, as soon as it holds that no process has {MORE_MEMORY:.0%} more memory (but NATS,
+which keeps parts of its streams there), {MORE_FILES} more open files and {MORE_SESSIONS} more
+sessions; the run fails if that takes more than {2 * ServiceSettings().header_timeout:g} seconds.
 
 {before_and_after}
 """
