@@ -22,7 +22,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _CARRIED = {b"traceparent", b"tracestate", b"baggage"}
 _tracer = trace.get_tracer("quartet")
 _log = structlog.get_logger()
-_requests = Requests()
+requests = Requests()
 
 
 class Observed:
@@ -59,8 +59,9 @@ class Observed:
         finally:
             seconds = time.perf_counter() - begun
             _tell(scope, work, status, size, seconds)
-            _requests.add(_method(scope, "_OTHER"), scope["scheme"], work.route, status, seconds)
-            _end(span, status)
+            method = known_method(scope["method"], "_OTHER")
+            requests.add(method, scope["scheme"], work.route, status, seconds)
+            end_span(span, status)
             otel_context.detach(token)
 
 
@@ -83,12 +84,12 @@ def _begun(scope: Any) -> Span:
         if name in _CARRIED
     }
     parent = propagate.extract(carrier, Context()) if carrier else Context()
-    span = _tracer.start_span(_method(scope, "HTTP"), parent, SpanKind.SERVER)
+    span = _tracer.start_span(known_method(scope["method"], "HTTP"), parent, SpanKind.SERVER)
     if span.is_recording():
         client = scope.get("client")
         span.set_attributes(
             {
-                "http.request.method": _method(scope, "_OTHER"),
+                "http.request.method": known_method(scope["method"], "_OTHER"),
                 "url.path": scope["path"],
                 "url.scheme": scope["scheme"],
                 "client.address": client[0] if client else "",
@@ -98,7 +99,8 @@ def _begun(scope: Any) -> Span:
     return span
 
 
-def _end(span: Span, status: int) -> None:
+def end_span(span: Span, status: int) -> None:
+    """End the span of a request that was answered so."""
     if span.is_recording():
         span.set_attribute("http.response.status_code", status)
         if status >= 500:
@@ -130,6 +132,6 @@ def _timing(work: Work) -> list[tuple[bytes, bytes]]:
     return [(b"server-timing", said.encode())]
 
 
-def _method(scope: Any, otherwise: str) -> str:
-    method: str = scope["method"]
+def known_method(method: str, otherwise: str) -> str:
+    """The method, if it is one of HTTP's: names of spans and series must be few."""
     return method if method in _METHODS else otherwise

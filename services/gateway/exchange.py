@@ -12,19 +12,18 @@ import structlog
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind
 from uuid_utils import uuid7
 
 from services.gateway import headers
-from services.gateway.metrics import requests
 from services.gateway.table import Route
+from shared.observed import end_span, known_method, requests
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 SERVER = (b"server", b"quartet")
 CLIENT_GONE = 499  # nginx's number for it; no client ever sees it
 CLOSE_SECONDS = 1.0  # for a client to answer that a WebSocket ends
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 _LONGEST_TRACESTATE = 512  # characters; W3C Trace Context, 3.3.1.5
 _MEMBER = rb"[ \t]*[a-z0-9][a-z0-9_*/@-]*=[ -+\--<>-~]*"
@@ -81,7 +80,7 @@ class Exchange:
 
     def _begin_span(self) -> None:
         self._span = _tracer.start_span(
-            self._known_method("HTTP"), _parent(self.fields), SpanKind.SERVER
+            known_method(self.method, "HTTP"), _parent(self.fields), SpanKind.SERVER
         )
         if self._span.is_recording():  # few are, where traffic is high
             self._span.set_attributes(self._attributes())
@@ -103,7 +102,7 @@ class Exchange:
         """Note the route; the span is named after it."""
         self.route = route
         if self._span.is_recording():
-            self._span.update_name(f"{self._known_method('HTTP')} {route.path}")
+            self._span.update_name(f"{known_method(self.method, 'HTTP')} {route.path}")
             self._span.set_attribute("http.route", route.path)
             self._span.set_attribute("quartet.upstream", route.upstream)
 
@@ -158,7 +157,7 @@ class Exchange:
         """Close the span, count the request and write the line of the access log."""
         seconds = time.perf_counter() - self._begun
         route = self.route.path if self.route else None
-        method = self._known_method("_OTHER")
+        method = known_method(self.method, "_OTHER")
         requests.add(method, self.scope["scheme"], route, self.status, seconds)
         _log.info(
             "request",
@@ -173,22 +172,14 @@ class Exchange:
             account=str(self.account) if self.account else None,
             request_id=self.request_id.decode(),
         )
-        if self._span.is_recording():
-            self._span.set_attribute("http.response.status_code", self.status)
-            if self.status >= 500:
-                self._span.set_attribute("error.type", str(self.status))
-                self._span.set_status(Status(StatusCode.ERROR))
-        self._span.end()
+        end_span(self._span, self.status)
         otel_context.detach(self._token)
-
-    def _known_method(self, otherwise: str) -> str:
-        return self.method if self.method in _METHODS else otherwise
 
     def _attributes(self) -> dict[str, str]:
         """As the semantic conventions name them. A query may hold anything, and is left out."""
         client = self.scope.get("client")
         return {
-            "http.request.method": self._known_method("_OTHER"),
+            "http.request.method": known_method(self.method, "_OTHER"),
             "url.path": self.scope["raw_path"].decode("latin-1"),
             "url.scheme": self.scope["scheme"],
             "server.address": self.fields.get(b"host", b"").decode("latin-1"),

@@ -1,4 +1,4 @@
-"""Rate, errors and duration of requests by route, and the internal port where they are read."""
+"""The internal port where metrics are read."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,9 +8,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quart import Quart
 
 from services.gateway.settings import Settings
-from shared.tally import Requests
-
-requests = Requests()
 
 
 async def _show(_: web.Request) -> web.Response:

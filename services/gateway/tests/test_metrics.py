@@ -30,6 +30,17 @@ async def measured(
         yield gateway
 
 
+async def test_every_metric_is_announced_once(
+    measured: Running, session: aiohttp.ClientSession, port: int
+) -> None:
+    await measured.send("GET", "/api/tags")
+    await measured.send("GET", "/docs")
+    async with session.get(f"http://127.0.0.1:{port}/metrics") as reply:
+        names = re.findall(r"^# TYPE (\S+)", await reply.text(), re.MULTILINE)
+    assert "http_server_request_duration_seconds" in names
+    assert len(names) == len(set(names))
+
+
 async def test_requests_are_counted_by_route_and_never_by_path(
     measured: Running, behind: Behind, session: aiohttp.ClientSession, port: int
 ) -> None:
