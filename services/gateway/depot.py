@@ -16,16 +16,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.gateway.kept import Entry
+from services.gateway.valkey import WAIT
 from shared.tags import EVERYTHING
 
 LOCK_SECONDS = 3.0
-_WAIT = 0.2
+CONNECTIONS = 32  # many fills may ask at once
 _PAUSE = 1.0
 _MARK_SECONDS = 7 * 24 * 3600
 _RECENT_SECONDS = 60  # longer than any fill
@@ -199,7 +198,7 @@ class Depot:
         Valkey when it answers again, and is trusted no more.
         """
         try:
-            async with asyncio.timeout(_WAIT):
+            async with asyncio.timeout(WAIT):
                 return await question()
         except (RedisError, OSError) as error:
             if self._trusted:
@@ -211,19 +210,6 @@ class Depot:
 
 def _name(key: bytes) -> str:
     return "cache:reply:" + blake2b(key, digest_size=20).hexdigest()
-
-
-def connect(redis_url: str) -> Redis:
-    """A client of Valkey that gives up soon, and does not try twice."""
-    pool: Any = BlockingConnectionPool.from_url(
-        redis_url,
-        max_connections=32,
-        timeout=_WAIT,
-        socket_timeout=_WAIT,
-        socket_connect_timeout=_WAIT,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return Redis.from_pool(pool)
 
 
 def jittered(pause: float) -> float:

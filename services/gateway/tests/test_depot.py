@@ -11,13 +11,14 @@ from deploy.local.servers import Servers
 from services.gateway import depot
 from services.gateway.depot import Depot, Looked
 from services.gateway.kept import Entry
+from services.gateway.valkey import connected
 from shared.background import background
 from shared.testing import until
 
 
 @pytest.fixture
 async def valkey(servers: Servers) -> AsyncIterator[Redis]:
-    async with depot.connect(servers.redis_url) as valkey:
+    async with connected(servers.redis_url, depot.CONNECTIONS) as valkey:
         yield valkey
 
 
