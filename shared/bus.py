@@ -25,7 +25,6 @@ from nats.js.errors import BadRequestError
 from quart import Quart
 
 from shared.background import background
-from shared.settings import DataSettings
 
 STREAM_AGE = 7 * 24 * 3600.0
 DUPLICATE_WINDOW = 120.0
@@ -214,12 +213,14 @@ async def _ignore(_: Exception) -> None:
     """nats-py tells of each failed try; the bus tells of the first."""
 
 
-def use_bus(app: Quart, settings: DataSettings) -> None:
-    """Give `app` a bus. Serving starts at once; events wait in the outbox while NATS is away."""
+def use_bus(app: Quart, url: str, replicas: int = 1) -> None:
+    """Give `app` a bus, whose streams have so many replicas. Serving starts at once; events wait in
+    the outbox while NATS is away.
+    """
 
     @app.while_serving
     async def bus() -> AsyncGenerator[None, None]:
-        bus = Bus(app.name, settings.nats_url, settings.nats_replicas)
+        bus = Bus(app.name, url, replicas)
         app.extensions["bus"] = bus
         app.extensions["soft_checks"]["nats"] = bus.check
         async with background(bus.run()):

@@ -19,6 +19,7 @@ from services.gateway.sockets import use_sockets
 from services.gateway.table import Route, Table
 from services.gateway.upstreams import use_upstreams
 from shared.auth import use_verifier
+from shared.bus import use_bus
 from shared.service import create_service
 
 
@@ -29,6 +30,7 @@ def create_app(settings: Settings, routes: Iterable[Route] = ROUTES) -> Quart:
     use_policies(app, settings, table)
     use_metrics(app, settings)
     use_verifier(app, settings.jwks_url, essential=True)
+    use_bus(app, settings.nats_url)
     use_upstreams(app, settings)
     use_positions(app, settings.redis_url)
     use_limits(app, settings)

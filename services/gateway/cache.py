@@ -20,7 +20,6 @@ from services.gateway.valkey import connected
 from services.gateway.watch import SOURCES, Watch
 from shared import position
 from shared.background import background
-from shared.bus import Bus
 from shared.errors import AppError
 from shared.tags import AGGREGATE, EVERYTHING, TAGS
 from shared.tally import Count
@@ -193,8 +192,8 @@ class NoCache:
 
 
 def use_cache(app: Quart, settings: Settings, cors: Cors) -> None:
-    """Give `app` a cache, as `app.extensions["cache"]`. Needs `use_upstreams` and `use_limits`
-    before it.
+    """Give `app` a cache, as `app.extensions["cache"]`. Needs `use_bus`, `use_upstreams` and
+    `use_limits` before it.
     """
     if settings.cache == "off":
         app.extensions["cache"] = NoCache()
@@ -207,9 +206,8 @@ def use_cache(app: Quart, settings: Settings, cors: Cors) -> None:
             depot = Depot(valkey)
             fills = Fills(app.extensions["upstreams"], shelf, purges, depot)
             keeper = Keeper(shelf, purges, fills, depot)
-            bus = Bus(app.name, settings.nats_url, replicas=1)
             app.extensions["cache"] = ReplyCache(keeper, app.extensions["limits"], cors)
-            app.extensions["soft_checks"]["nats"] = bus.check
-            async with background(bus.run(), Watch(bus, keeper).run(), depot.run()):
+            watch = Watch(app.extensions["bus"], keeper)
+            async with background(watch.run(), depot.run()):
                 yield
                 await fills.close()

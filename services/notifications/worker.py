@@ -18,7 +18,7 @@ def create_worker(settings: Settings) -> Quart:
     app = create_service("notifications", settings)
     use_mail(app, settings)
     use_database(app, settings)
-    use_bus(app, settings)
+    use_bus(app, settings.nats_url, settings.nats_replicas)
     use_outbox(app, settings, queues=True)
     use_operations(app)
     use_worker(app, JOBS, PERIODIC)

@@ -19,7 +19,7 @@ def create_app(settings: Settings) -> Quart:
     use_tokens(app, settings)
     use_passwords(app, settings)
     use_database(app, settings)
-    use_bus(app, settings)
+    use_bus(app, settings.nats_url, settings.nats_replicas)
     use_outbox(app, settings)
     use_operations(app)
     app.register_blueprint(users)

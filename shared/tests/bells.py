@@ -60,7 +60,7 @@ def create_alpha(settings: DataSettings) -> Quart:
     """The publisher."""
     app = create_service("alpha", settings)
     use_database(app, settings)
-    use_bus(app, settings)
+    use_bus(app, settings.nats_url, settings.nats_replicas)
     use_outbox(app, settings)
     return app
 
@@ -69,7 +69,7 @@ def create_beta(settings: DataSettings, hear: Hear = hear, delivery: Delivery = 
     """The consumer, and a route that shows what it heard."""
     app = create_service("beta", settings)
     use_database(app, settings)
-    use_bus(app, settings)
+    use_bus(app, settings.nats_url, settings.nats_replicas)
     use_inbox(app, {Rang: hear}, delivery)
     use_operations(app, every=0.05)
     app.add_url_rule("/api/heard", "list_heard", list_heard)

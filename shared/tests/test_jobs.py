@@ -77,7 +77,7 @@ async def app(alpha_settings: DataSettings, nats: Client) -> AsyncIterator[Quart
         await nats.jetstream().delete_stream("jobs-alpha")
     app = create_service("alpha", alpha_settings)
     use_database(app, alpha_settings)
-    use_bus(app, alpha_settings)
+    use_bus(app, alpha_settings.nats_url, alpha_settings.nats_replicas)
     use_outbox(app, alpha_settings, queues=True)
     async with serving(app):
         async with app.app_context(), transaction() as db:

@@ -46,7 +46,7 @@ async def app(alpha_settings: DataSettings, nats: Client) -> AsyncIterator[Quart
         await nats.jetstream().delete_stream("jobs-alpha")
     app = create_service("alpha", alpha_settings)
     use_database(app, alpha_settings)
-    use_bus(app, alpha_settings)
+    use_bus(app, alpha_settings.nats_url, alpha_settings.nats_replicas)
     use_outbox(app, alpha_settings, queues=True)
     use_operations(app, every=0.05)
     async with serving(app):

@@ -19,7 +19,7 @@ def create_app(settings: Settings) -> Quart:
     app = create_service("gadgetry", settings)
     use_database(app, settings)
     use_verifier(app, settings.jwks_url)
-    use_bus(app, settings)
+    use_bus(app, settings.nats_url, settings.nats_replicas)
     use_outbox(app, settings)
     use_inbox(app, HANDLERS)
     use_operations(app)

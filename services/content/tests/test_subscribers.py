@@ -122,7 +122,7 @@ async def users(servers: Servers, stranger: Member, db: asyncpg.Connection) -> A
     settings = DataSettings(database_url=url, nats_url=servers.nats_url, env="test")
     app: Quart = create_service("users", settings)
     use_database(app, settings)
-    use_bus(app, settings)
+    use_bus(app, settings.nats_url, settings.nats_replicas)
     use_outbox(app, settings)
     async with serving(app):
         await begin_far_from_others(url)

@@ -18,7 +18,6 @@ from services.gateway.settings import Settings
 from services.gateway.table import Route
 from shared.auth import Caller, bearer
 from shared.background import background, end
-from shared.bus import Bus
 from shared.errors import AppError
 
 FIRST_MESSAGE_SECONDS = 5.0  # for a client that can't set headers to say who it is
@@ -167,14 +166,12 @@ async def _next(exchange: Exchange) -> Message:
 
 
 def use_live(app: Quart, settings: Settings) -> None:
-    """Let `app` serve live streams. Needs `use_upstreams` before it."""
+    """Let `app` serve live streams. Needs `use_bus` and `use_upstreams` before it."""
 
     @app.while_serving
     async def live() -> AsyncGenerator[None, None]:
-        bus = Bus(app.name, settings.nats_url, replicas=1)
-        hub = Hub(bus, settings)
+        hub = Hub(app.extensions["bus"], settings)
         app.extensions |= {"hub": hub, "told": Asked(app.extensions["upstreams"])}
-        app.extensions["soft_checks"]["nats"] = bus.check
         app.extensions["farewells"].append(hub.drain)
-        async with background(bus.run(), hub.listen(), hub.tick()):
+        async with background(hub.listen(), hub.tick()):
             yield
