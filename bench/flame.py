@@ -43,9 +43,10 @@ async def _watch(pid: int | None, seconds: float, drawing: Path) -> None:
     output, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(output.decode())
-    await asyncio.to_thread(_make_relative, drawing)
+    await asyncio.to_thread(_clean, drawing)
 
 
-def _make_relative(drawing: Path) -> None:
-    """Where this checkout is, is nobody's business."""
-    drawing.write_text(drawing.read_text().replace(f"{ROOT}/", ""))
+def _clean(drawing: Path) -> None:
+    """Where this checkout is, is nobody's business, nor what the drawing's makers have to do."""
+    text = drawing.read_text().replace(f"{ROOT}/", "")
+    drawing.write_text(re.sub(r"^\s*// TODO.*\n", "", text, flags=re.MULTILINE))
