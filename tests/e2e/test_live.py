@@ -31,9 +31,10 @@ async def test_a_follower_hears_of_an_article_as_it_appears(
     client: Client, listening: Listening
 ) -> None:
     author, reader = await client.register("author"), await client.register()
-    await reader.ok("POST /profiles/{username}/follow", username=author.username)
     async with listening(reader) as stream, listening(author) as of_author:
         assert (await stream.next()).type == "ready"
+        assert (await of_author.next()).type == "ready"
+        await reader.ok("POST /profiles/{username}/follow", username=author.username)
         (followed,) = await notifications(of_author, 1)
         assert followed.data["kind"] == "followed"
         article = await author.publish("A first story")
