@@ -8,7 +8,7 @@ from quart import Quart
 from services.gateway import kept
 from services.gateway.calls import Reply
 from services.gateway.cors import Cors
-from services.gateway.depot import CONNECTIONS, Depot
+from services.gateway.depot import Depot
 from services.gateway.exchange import Exchange
 from services.gateway.fills import Fills, Outcome
 from services.gateway.kept import Entry, Shelf, unchanged_for
@@ -202,7 +202,7 @@ def use_cache(app: Quart, settings: Settings, cors: Cors) -> None:
     @app.while_serving
     async def cache() -> AsyncGenerator[None, None]:
         shelf, purges = Shelf(settings.cache_bytes), Purges()
-        async with connected(settings.redis_url, CONNECTIONS) as valkey:
+        async with connected(settings.redis_url) as valkey:
             depot = Depot(valkey)
             fills = Fills(app.extensions["upstreams"], shelf, purges, depot)
             keeper = Keeper(shelf, purges, fills, depot)

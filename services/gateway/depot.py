@@ -24,7 +24,6 @@ from services.gateway.valkey import WAIT
 from shared.tags import EVERYTHING
 
 LOCK_SECONDS = 3.0
-CONNECTIONS = 32  # many fills may ask at once
 _PAUSE = 1.0
 _MARK_SECONDS = 7 * 24 * 3600
 _RECENT_SECONDS = 60  # longer than any fill

@@ -61,11 +61,11 @@ class Breaker:
         self._failing = failing
 
 
-def connected(url: str, connections: int = CONNECTIONS) -> AbstractAsyncContextManager[Redis]:
+def connected(url: str) -> AbstractAsyncContextManager[Redis]:
     """A client that is patient for `WAIT` seconds, and never tries twice."""
     pool = BlockingConnectionPool.from_url(
         url,
-        max_connections=connections,
+        max_connections=CONNECTIONS,
         timeout=WAIT,
         socket_timeout=WAIT,
         socket_connect_timeout=WAIT,

@@ -8,7 +8,6 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.local.servers import Servers
-from services.gateway import depot
 from services.gateway.depot import Depot, Looked
 from services.gateway.kept import Entry
 from services.gateway.valkey import connected
@@ -18,7 +17,7 @@ from shared.testing import until
 
 @pytest.fixture
 async def valkey(servers: Servers) -> AsyncIterator[Redis]:
-    async with connected(servers.redis_url, depot.CONNECTIONS) as valkey:
+    async with connected(servers.redis_url) as valkey:
         yield valkey
 
 
