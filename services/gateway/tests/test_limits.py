@@ -162,6 +162,10 @@ async def test_a_wrong_token_counts(
     assert '"address";r=199' in answer.headers["RateLimit"]
 
 
+def remaining(answer: Answer) -> int:
+    return int(answer.headers["RateLimit"].split(";")[1][2:])
+
+
 async def test_kept_replies_count_as_well(
     limited: Running, behind: Behind, client: dict[str, str]
 ) -> None:
@@ -178,9 +182,10 @@ async def test_kept_replies_count_as_well(
     behind.answer = answer
     filled = await until(kept, what="a reply that is kept")
     behind.requests.clear()
-    hit = await read()
-    left = [int(one.headers["RateLimit"].split(";")[1][2:]) for one in (filled, hit)]
-    assert 100 < left[1] < left[0] < ADDRESS.quota
+    # Many at once, since what one took is there again after 20 ms.
+    hits = await asyncio.gather(*(read() for _ in range(40)))
+    hit = min(hits, key=remaining)
+    assert 100 < remaining(hit) < remaining(filled) < ADDRESS.quota
     assert hit.headers["RateLimit-Policy"] == '"address";q=200;w=4'
     answers = await asyncio.gather(*(read() for _ in range(ADDRESS.quota + 200)))
     assert statuses(answers)[429] > 50
