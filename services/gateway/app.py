@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from quart import Quart
 
-from services.gateway.cache import use_cache
+from services.gateway.cache.replies import use_cache
 from services.gateway.cors import Cors
-from services.gateway.front import Front
-from services.gateway.limits import use_limits
+from services.gateway.door.front import Front
+from services.gateway.limits.admission import use_limits
 from services.gateway.live.doors import use_live
 from services.gateway.metrics import use_metrics
 from services.gateway.pages import use_pages
@@ -17,7 +17,7 @@ from services.gateway.routes import ROUTES
 from services.gateway.settings import Settings
 from services.gateway.sockets import use_sockets
 from services.gateway.table import Route, Table
-from services.gateway.upstreams import use_upstreams
+from services.gateway.upstream.upstreams import use_upstreams
 from shared.auth import use_verifier
 from shared.bus import use_bus
 from shared.service import create_service

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from multidict import CIMultiDict
 from quart import Quart
 
-from services.gateway.bulkhead import Priority
-from services.gateway.calls import BrokenOff, Reply
-from services.gateway.exchange import Exchange
+from services.gateway.messages.calls import BrokenOff, Reply
+from services.gateway.messages.exchange import Exchange
 from services.gateway.proxy import Proxy
-from services.gateway.upstreams import Upstreams
+from services.gateway.upstream.bulkhead import Priority
+from services.gateway.upstream.upstreams import Upstreams
 from shared import idempotency, position
 from shared.errors import BadGateway, GatewayTimeout
 

@@ -9,7 +9,7 @@ import msgspec
 
 from services.gateway.operations import described
 from services.gateway.table import Table
-from services.gateway.upstreams import Upstreams
+from services.gateway.upstream.upstreams import Upstreams
 from shared.errors import PROBLEM_TYPE, AppError, Problem
 
 Document = dict[str, Any]

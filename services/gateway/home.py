@@ -9,7 +9,7 @@ import structlog
 from opentelemetry import metrics
 
 from services.gateway.asking import Asking
-from services.gateway.said import Said
+from services.gateway.messages.said import Said
 from shared.errors import AppError, BadGateway
 
 _FIELDS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))

@@ -6,13 +6,13 @@ from typing import Protocol
 from quart import Quart
 
 from services.gateway.asking import Asking
-from services.gateway.body import Body
 from services.gateway.cors import Cors
-from services.gateway.exchange import Exchange
 from services.gateway.graph import Graph
 from services.gateway.home import Home
+from services.gateway.messages.body import Body
+from services.gateway.messages.exchange import Exchange
+from services.gateway.messages.said import Said
 from services.gateway.proxy import ClientWatch, Proxy
-from services.gateway.said import Said
 from services.gateway.settings import Settings
 from services.gateway.table import Route
 from services.gateway.vitals import Vitals

@@ -20,8 +20,8 @@ import structlog
 from msgspec import UNSET, UnsetType
 from quart import Quart
 
-from services.gateway.gcra import Policy
-from services.gateway.limits import ACCOUNT, ADDRESS, CLASSES, Quotas
+from services.gateway.limits.admission import ACCOUNT, ADDRESS, CLASSES, Quotas
+from services.gateway.limits.gcra import Policy
 from services.gateway.settings import Settings
 from services.gateway.table import Cache, Limit, Route, Table
 from shared.background import background

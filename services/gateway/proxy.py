@@ -11,15 +11,15 @@ from uuid import UUID
 from multidict import CIMultiDict
 from quart import Quart
 
-from services.gateway import headers
-from services.gateway.body import Body, ClientGone
-from services.gateway.bulkhead import Priority
-from services.gateway.calls import BrokenOff, Reply
 from services.gateway.cors import Cors
-from services.gateway.exchange import Exchange
+from services.gateway.messages import headers
+from services.gateway.messages.body import Body, ClientGone
+from services.gateway.messages.calls import BrokenOff, Reply
+from services.gateway.messages.exchange import Exchange
 from services.gateway.settings import Settings
 from services.gateway.table import Route
-from services.gateway.upstreams import Upstreams
+from services.gateway.upstream.bulkhead import Priority
+from services.gateway.upstream.upstreams import Upstreams
 from shared import position
 from shared.auth import bearer
 from shared.errors import AppError

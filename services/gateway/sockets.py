@@ -8,11 +8,11 @@ from typing import Any
 import aiohttp
 from quart import Quart
 
-from services.gateway.exchange import Exchange, Send
+from services.gateway.messages.exchange import Exchange, Send
 from services.gateway.proxy import Proxy, target_of
 from services.gateway.settings import Settings
 from services.gateway.table import Route
-from services.gateway.upstreams import Upstreams
+from services.gateway.upstream.upstreams import Upstreams
 from shared.background import end
 from shared.errors import AppError, BadRequest
 

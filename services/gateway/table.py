@@ -14,7 +14,7 @@ from shared.settings import SettingsError
 # "gateway" is this one itself: what it composes of the services, and what it takes in.
 Upstream: TypeAlias = Literal["users", "content", "notifications", "gateway"]
 Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-# What a route costs, or invites to; `services.gateway.limits` says how much of it there is.
+# What a route costs, or invites to; `limits/admission.py` says how much of it there is.
 Limit: TypeAlias = Literal["read", "write", "login", "registration", "vitals"]
 _PATH = re.compile(r"(/([a-z0-9._-]+|\{[a-z_]+\}))+")
 

@@ -11,7 +11,7 @@ from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
 
 from services.gateway.asking import Asking
-from services.gateway.said import Said
+from services.gateway.messages.said import Said
 from services.gateway.settings import Settings
 from shared.errors import Invalid, UnsupportedMediaType
 from shared.http import decode

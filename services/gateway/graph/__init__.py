@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from quart import Quart
 
 from services.gateway.asking import Asking
-from services.gateway.said import Said
+from services.gateway.messages.said import Said
 from services.gateway.settings import Settings
 
 if TYPE_CHECKING:

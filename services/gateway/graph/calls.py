@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from services.gateway import target
+from services.gateway.messages import target
 from services.gateway.routes import ROUTES
 from services.gateway.table import Method, Route
 from shared.errors import BadRequest

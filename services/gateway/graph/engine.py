@@ -30,7 +30,7 @@ from services.gateway.graph.cost import MOST_WRITTEN, Meter, written
 from services.gateway.graph.faults import Refuse, formatted
 from services.gateway.graph.fields import resolve_fields
 from services.gateway.graph.visit import Admits, Visit
-from services.gateway.said import Said
+from services.gateway.messages.said import Said
 from shared.errors import UnsupportedMediaType
 from shared.http import decode
 

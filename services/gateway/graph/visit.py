@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import msgspec
 
 from services.gateway.asking import Asking, Part
-from services.gateway.exchange import Exchange
 from services.gateway.graph.calls import PROFILES, Call
 from services.gateway.graph.loader import Loader
+from services.gateway.messages.exchange import Exchange
 from services.gateway.table import Route
 from shared.auth import bearer
 from shared.errors import BadGateway

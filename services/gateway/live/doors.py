@@ -8,12 +8,12 @@ from typing import Any, Literal
 import msgspec
 from quart import Quart
 
-from services.gateway.calls import BrokenOff
 from services.gateway.cors import Cors
-from services.gateway.exchange import Exchange
 from services.gateway.live.hub import Asked, Hub
 from services.gateway.live.stream import Stream
 from services.gateway.live.wire import CODES, EventWire, SocketWire
+from services.gateway.messages.calls import BrokenOff
+from services.gateway.messages.exchange import Exchange
 from services.gateway.settings import Settings
 from services.gateway.table import Route
 from shared.auth import Caller, bearer

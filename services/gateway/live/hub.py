@@ -15,13 +15,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from opentelemetry import metrics
 
-from services.gateway.bulkhead import Priority
-from services.gateway.calls import BrokenOff
-from services.gateway.limits import TooManyRequests
+from services.gateway.limits.admission import TooManyRequests
 from services.gateway.live.stream import Since, Stream
 from services.gateway.live.wire import Ending
+from services.gateway.messages.calls import BrokenOff
 from services.gateway.settings import Settings
-from services.gateway.upstreams import Upstreams
+from services.gateway.upstream.bulkhead import Priority
+from services.gateway.upstream.upstreams import Upstreams
 from shared.bus import RETRY_SECONDS, Bus
 from shared.errors import AppError, BadGateway, Unauthorized, Unavailable
 from shared.events.notifications import NotificationsCreated

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from services.gateway.exchange import Send
+from services.gateway.messages.exchange import Send
 
 # Why a stream ends. Only "gone" is the client's own doing; after all others it may come again.
 Ending = Literal["gone", "drain", "expired", "slow", "unreadable"]

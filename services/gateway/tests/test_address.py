@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.gateway.address import Clients
+from services.gateway.door.address import Clients
 from services.gateway.settings import Settings
 from shared.settings import SettingsError
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.breaker import Breaker
+from services.gateway.upstream.breaker import Breaker
 
 
 def breaker() -> Breaker:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.budget import FLOOR, Budget
+from services.gateway.upstream.budget import FLOOR, Budget
 
 
 @given(st.integers(0, 500))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.bulkhead import Bulkhead, Priority, Shed
-from services.gateway.concurrency import AdaptiveLimit
+from services.gateway.upstream.bulkhead import Bulkhead, Priority, Shed
+from services.gateway.upstream.concurrency import AdaptiveLimit
 
 SECONDS = 5.0
 

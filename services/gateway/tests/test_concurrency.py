@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.concurrency import LEAST, AdaptiveLimit, Baselines
+from services.gateway.upstream.concurrency import LEAST, AdaptiveLimit, Baselines
 
 
 def simulated(

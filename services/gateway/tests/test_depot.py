@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.local.servers import Servers
-from services.gateway.depot import Depot, Looked
-from services.gateway.kept import Entry
+from services.gateway.cache.depot import Depot, Looked
+from services.gateway.cache.kept import Entry
 from services.gateway.valkey import connected
 from shared.background import background
 from shared.testing import until

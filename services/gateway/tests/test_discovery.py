@@ -7,11 +7,11 @@ from pathlib import Path
 
 import aiohttp
 
-from services.gateway.discovery import Directory, addresses, resolved
-from services.gateway.endpoints import READY, Endpoint, Service
 from services.gateway.tests.behind import Behind
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.running import running
+from services.gateway.upstream.discovery import Directory, addresses, resolved
+from services.gateway.upstream.endpoints import READY, Endpoint, Service
 from shared.testing import until
 
 

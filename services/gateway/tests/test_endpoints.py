@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.endpoints import FAILURES, READY, Endpoint, Service
+from services.gateway.upstream.endpoints import FAILURES, READY, Endpoint, Service
 from shared.errors import Unavailable
 
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from deploy.local.servers import Servers
-from services.gateway.gcra import MOST_KEYS, Alone, Charge, Policy, charge_together
+from services.gateway.limits.gcra import MOST_KEYS, Alone, Charge, Policy, charge_together
 from shared.testing import until
 
 SLOW = Policy("slow", quota=3, window=30)

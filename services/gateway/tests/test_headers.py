@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.gateway import headers
+from services.gateway.messages import headers
 from shared.errors import BadRequest
 
 HOST = (b"host", b"quartet.example")

@@ -16,7 +16,7 @@ from aiohttp import web
 from uuid_utils.compat import uuid7
 
 from deploy.local.servers import Servers
-from services.gateway.limits import ACCOUNT, ADDRESS, CLASSES, network
+from services.gateway.limits.admission import ACCOUNT, ADDRESS, CLASSES, network
 from services.gateway.tests.behind import Behind, free_port
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.running import Answer, Running, running, start

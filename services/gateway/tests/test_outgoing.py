@@ -11,8 +11,8 @@ import pytest
 import zstandard
 from aiohttp import web
 
-from services.gateway.coding import chosen
-from services.gateway.security import Security
+from services.gateway.door.coding import chosen
+from services.gateway.door.security import Security
 from services.gateway.settings import Settings
 from services.gateway.tests.behind import Behind
 from services.gateway.tests.running import Running

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from services.gateway.limits import Quotas
+from services.gateway.limits.admission import Quotas
 from services.gateway.policies import Policies, read, run_table
 from services.gateway.routes import ROUTES
 from services.gateway.table import Cache, Table

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from services.gateway.bulkhead import Priority
-from services.gateway.connections import Connections
-from services.gateway.endpoints import FAILURES, READY
 from services.gateway.settings import Settings
 from services.gateway.tests.behind import Answer, Behind, talking
-from services.gateway.upstreams import Upstreams
+from services.gateway.upstream.bulkhead import Priority
+from services.gateway.upstream.connections import Connections
+from services.gateway.upstream.endpoints import FAILURES, READY
+from services.gateway.upstream.upstreams import Upstreams
 from shared.errors import AppError, BadGateway, GatewayTimeout, Unavailable
 from shared.testing import until
 

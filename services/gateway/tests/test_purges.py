@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.gateway import kept
-from services.gateway.kept import Entry, Shelf
-from services.gateway.purges import Purges
+from services.gateway.cache import kept
+from services.gateway.cache.kept import Entry, Shelf
+from services.gateway.cache.purges import Purges
 from services.gateway.table import Cache
 from shared.tags import EVERYTHING
 

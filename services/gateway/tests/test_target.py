@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.target import LONGEST_TARGET, TargetTooLong, read
+from services.gateway.messages.target import LONGEST_TARGET, TargetTooLong, read
 from shared.errors import BadRequest
 
 PLAIN = [

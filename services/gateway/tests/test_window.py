@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.window import PARTS, Window
+from services.gateway.upstream.window import PARTS, Window
 
 SECONDS = 10.0
 _EVENTS = st.lists(st.tuples(st.floats(0.0, 7.0), st.booleans()), max_size=60)

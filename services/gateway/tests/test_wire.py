@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 from multidict import CIMultiDict
 
-from services.gateway.answer import Answer, NothingAnswered, Unreached
-from services.gateway.body import ONE_PIECE
-from services.gateway.wire import Wire
+from services.gateway.messages.answer import Answer, NothingAnswered, Unreached
+from services.gateway.messages.body import ONE_PIECE
+from services.gateway.upstream.wire import Wire
 from shared.testing import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-One: 1\r\n\r\nok"

@@ -9,14 +9,15 @@ from uuid import uuid4
 
 from multidict import CIMultiDict
 
-from services.gateway import headers, kept
-from services.gateway.calls import BrokenOff, Reply
-from services.gateway.depot import LOCK_SECONDS, Depot, Looked, jittered
-from services.gateway.exchange import Exchange
-from services.gateway.kept import Entry, Fields, Shelf
-from services.gateway.purges import Demand, Purges
+from services.gateway.cache import kept
+from services.gateway.cache.depot import LOCK_SECONDS, Depot, Looked, jittered
+from services.gateway.cache.kept import Entry, Fields, Shelf
+from services.gateway.cache.purges import Demand, Purges
+from services.gateway.messages import headers
+from services.gateway.messages.calls import BrokenOff, Reply
+from services.gateway.messages.exchange import Exchange
 from services.gateway.table import Cache, Route
-from services.gateway.upstreams import Upstreams
+from services.gateway.upstream.upstreams import Upstreams
 from shared import position
 from shared.background import end
 from shared.errors import BadGateway

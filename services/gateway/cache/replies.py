@@ -5,19 +5,19 @@ from collections.abc import AsyncGenerator
 
 from quart import Quart
 
-from services.gateway import kept
-from services.gateway.calls import Reply
+from services.gateway.cache import kept
+from services.gateway.cache.depot import Depot
+from services.gateway.cache.fills import Fills, Outcome
+from services.gateway.cache.kept import Entry, Shelf, unchanged_for
+from services.gateway.cache.purges import Demand, Purges
+from services.gateway.cache.watch import SOURCES, Watch
 from services.gateway.cors import Cors
-from services.gateway.depot import Depot
-from services.gateway.exchange import Exchange
-from services.gateway.fills import Fills, Outcome
-from services.gateway.kept import Entry, Shelf, unchanged_for
-from services.gateway.limits import Admission
-from services.gateway.purges import Demand, Purges
+from services.gateway.limits.admission import Admission
+from services.gateway.messages.calls import Reply
+from services.gateway.messages.exchange import Exchange
 from services.gateway.settings import Settings
 from services.gateway.table import Cache, Route
 from services.gateway.valkey import connected
-from services.gateway.watch import SOURCES, Watch
 from shared import position
 from shared.background import background
 from shared.errors import AppError

@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 from quart import Quart
 from redis.asyncio import Redis
 
-from services.gateway.exchange import Exchange
-from services.gateway.gcra import Alone, Answer, Charge, Policy, Verdict, charge_together
+from services.gateway.limits.gcra import Alone, Answer, Charge, Policy, Verdict, charge_together
+from services.gateway.messages.exchange import Exchange
 from services.gateway.settings import Settings
 from services.gateway.table import Limit, Route
 from services.gateway.valkey import Breaker, connected

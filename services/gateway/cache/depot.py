@@ -19,7 +19,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.gateway.kept import Entry
+from services.gateway.cache.kept import Entry
 from services.gateway.valkey import WAIT
 from shared.tags import EVERYTHING
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from services.gateway.endpoints import Endpoint, Service
+from services.gateway.upstream.endpoints import Endpoint, Service
 from shared.background import end
 
 Resolve = Callable[[str], Awaitable[list[str]]]

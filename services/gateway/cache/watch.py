@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from opentelemetry import metrics
 
-from services.gateway.purges import Demand
+from services.gateway.cache.purges import Demand
 from shared.bus import RETRY_SECONDS, Bus
 from shared.facts import tags_of
 from shared.telemetry import SECONDS

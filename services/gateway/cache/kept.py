@@ -7,8 +7,8 @@ from hashlib import blake2b
 
 import msgspec
 
-from services.gateway.headers import Raw
-from services.gateway.purges import Demand
+from services.gateway.cache.purges import Demand
+from services.gateway.messages.headers import Raw
 from services.gateway.table import Cache
 from shared.tags import EVERYTHING
 

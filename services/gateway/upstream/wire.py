@@ -13,8 +13,8 @@ import aiohttp
 import httptools
 from multidict import CIMultiDict
 
-from services.gateway.answer import Answer, NothingAnswered, Unreached
-from services.gateway.body import ONE_PIECE
+from services.gateway.messages.answer import Answer, NothingAnswered, Unreached
+from services.gateway.messages.body import ONE_PIECE
 
 _BODILESS = frozenset({204, 304})
 _MOST_WAITING = 262_144  # bytes of a body that nobody has taken

@@ -5,17 +5,24 @@ from typing import Any
 import structlog
 from quart import Quart
 
-from services.gateway import headers, target
-from services.gateway.address import Clients
-from services.gateway.body import ClientGone
-from services.gateway.calls import BrokenOff
 from services.gateway.cors import Cors
-from services.gateway.exchange import CLIENT_GONE, SERVER, Exchange, Receive, Send, request_id
+from services.gateway.door.address import Clients
+from services.gateway.door.outgoing import Outgoing
+from services.gateway.door.security import Security
 from services.gateway.live.doors import Live
-from services.gateway.outgoing import Outgoing
+from services.gateway.messages import headers, target
+from services.gateway.messages.body import ClientGone
+from services.gateway.messages.calls import BrokenOff
+from services.gateway.messages.exchange import (
+    CLIENT_GONE,
+    SERVER,
+    Exchange,
+    Receive,
+    Send,
+    request_id,
+)
 from services.gateway.own import Own
 from services.gateway.proxy import Proxy
-from services.gateway.security import Security
 from services.gateway.settings import Settings
 from services.gateway.sockets import Sockets, check_socket, refusing
 from services.gateway.table import Table, allowed

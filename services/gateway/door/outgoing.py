@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
-from services.gateway import coding
-from services.gateway.body import ONE_PIECE
-from services.gateway.coding import Encoder
-from services.gateway.exchange import Send
-from services.gateway.security import Fields, Security
+from services.gateway.door import coding
+from services.gateway.door.coding import Encoder
+from services.gateway.door.security import Fields, Security
+from services.gateway.messages.body import ONE_PIECE
+from services.gateway.messages.exchange import Send
 
 SMALLEST = 1024  # bytes; below, a coding saves no packet
 _TEXT = re.compile(

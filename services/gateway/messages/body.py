@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
-from services.gateway.exchange import Receive
+from services.gateway.messages.exchange import Receive
 from shared.errors import AppError, TooLarge
 
 ONE_PIECE = 65_536

@@ -8,11 +8,11 @@ import aiohttp
 import yarl
 from multidict import CIMultiDict
 
-from services.gateway.answer import NothingAnswered, Unreached
-from services.gateway.body import ONE_PIECE
-from services.gateway.calls import Reply, Request
+from services.gateway.messages.answer import NothingAnswered, Unreached
+from services.gateway.messages.body import ONE_PIECE
+from services.gateway.messages.calls import Reply, Request
 from services.gateway.settings import Settings
-from services.gateway.wire import Wire
+from services.gateway.upstream.wire import Wire
 
 NOT_REACHED = (Unreached, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 SOCKET_HEARTBEAT = 20.0  # seconds between pings to a service

@@ -13,15 +13,15 @@ from multidict import CIMultiDict
 from opentelemetry import metrics, trace
 from quart import Quart
 
-from services.gateway import hedging
-from services.gateway.bulkhead import Priority
-from services.gateway.calls import BrokenOff, Reply, Request
-from services.gateway.connections import NOT_REACHED, Connections, NothingAnswered
-from services.gateway.discovery import Directory, is_dynamic
-from services.gateway.endpoints import READY, Endpoint, Service
-from services.gateway.gauges import observe
-from services.gateway.guard import Guard
+from services.gateway.messages.calls import BrokenOff, Reply, Request
 from services.gateway.settings import Settings
+from services.gateway.upstream import hedging
+from services.gateway.upstream.bulkhead import Priority
+from services.gateway.upstream.connections import NOT_REACHED, Connections, NothingAnswered
+from services.gateway.upstream.discovery import Directory, is_dynamic
+from services.gateway.upstream.endpoints import READY, Endpoint, Service
+from services.gateway.upstream.gauges import observe
+from services.gateway.upstream.guard import Guard
 from shared.background import background
 from shared.errors import BadGateway, GatewayTimeout, Unavailable
 from shared.service import DEADLINE

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from services.gateway.endpoints import Service
-from services.gateway.guard import Guard
+from services.gateway.upstream.endpoints import Service
+from services.gateway.upstream.guard import Guard
 
 BREAKER = {"closed": 0, "half-open": 1, "open": 2}
 

@@ -6,11 +6,11 @@ from typing import NoReturn
 
 from opentelemetry import metrics
 
-from services.gateway.breaker import Breaker
-from services.gateway.budget import Budget
-from services.gateway.bulkhead import Bulkhead, Priority, Shed
-from services.gateway.concurrency import QUIET, AdaptiveLimit, Baselines
 from services.gateway.settings import Settings
+from services.gateway.upstream.breaker import Breaker
+from services.gateway.upstream.budget import Budget
+from services.gateway.upstream.bulkhead import Bulkhead, Priority, Shed
+from services.gateway.upstream.concurrency import QUIET, AdaptiveLimit, Baselines
 from shared.errors import Unavailable
 
 _shed = metrics.get_meter("quartet.gateway").create_counter(

@@ -3,7 +3,7 @@
 As Finagle's RetryBudget has it.
 """
 
-from services.gateway.window import Window
+from services.gateway.upstream.window import Window
 
 WINDOW_SECONDS = 10.0
 FLOOR = 10  # of a service that is seldom asked, a retry has to be possible as well

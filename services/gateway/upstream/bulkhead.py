@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from enum import IntEnum
 
-from services.gateway.concurrency import AdaptiveLimit
+from services.gateway.upstream.concurrency import AdaptiveLimit
 
 
 class Priority(IntEnum):

@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 from uuid_utils import uuid7
 
-from services.gateway import headers
+from services.gateway.messages import headers
 from services.gateway.table import Route
 from shared.observed import end_span, known_method, requests
 

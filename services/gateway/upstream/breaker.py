@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import structlog
 
-from services.gateway.window import Window
+from services.gateway.upstream.window import Window
 
 State: TypeAlias = Literal["closed", "half-open", "open"]
 WINDOW_SECONDS = 1.0  # short: what went well before a failure must not hide it

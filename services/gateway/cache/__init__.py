@@ -1,0 +1,1 @@
+"""Kept replies, and when they are forgotten."""

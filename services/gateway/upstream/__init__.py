@@ -1,0 +1,1 @@
+"""Asking the services, and keeping the trouble of one from the others."""
