@@ -227,6 +227,14 @@ def use_bus(app: Quart, url: str, replicas: int = 1) -> None:
             yield
 
 
+async def settled(client: Client) -> None:
+    """Return when the server has read all that was sent before, such as a subscription. Whoever
+    gives up waiting here does the connection no harm: nats-py's `flush` leaves its cancelled
+    future behind, on which the answer then breaks the reading of all else.
+    """
+    await asyncio.shield(client.flush())
+
+
 async def pulled(
     client: Client, stream: str, durable: str, most: int = 1
 ) -> AsyncGenerator[list[Msg], None]:

@@ -18,6 +18,7 @@ from services.gateway.settings import Settings
 from services.gateway.sockets import use_sockets
 from services.gateway.table import Route, Table
 from services.gateway.upstream.upstreams import use_upstreams
+from services.gateway.valkey import use_valkey
 from shared.auth import use_verifier
 from shared.bus import use_bus
 from shared.service import create_service
@@ -32,7 +33,8 @@ def create_app(settings: Settings, routes: Iterable[Route] = ROUTES) -> Quart:
     use_verifier(app, settings.jwks_url, essential=True)
     use_bus(app, settings.nats_url)
     use_upstreams(app, settings)
-    use_positions(app, settings.redis_url)
+    use_valkey(app, settings.redis_url)
+    use_positions(app)
     use_limits(app, settings)
     use_cache(app, settings, Cors(settings.allowed_origins))
     use_live(app, settings)

@@ -11,7 +11,7 @@ from uuid import UUID
 from quart import Quart
 from redis.asyncio import Redis
 
-from services.gateway.valkey import Breaker, connected
+from services.gateway.valkey import Breaker
 from shared.position import newest
 
 REMEMBERED_SECONDS = 30  # far longer than a projection lags
@@ -83,13 +83,12 @@ def _key(account: UUID) -> str:
     return f"position:{account}"
 
 
-def use_positions(app: Quart, redis_url: str) -> None:
-    """Give `app` a memory of what callers have seen."""
+def use_positions(app: Quart) -> None:
+    """Give `app` a memory of what callers have seen. Needs `use_valkey` before it."""
 
     @app.while_serving
     async def positions() -> AsyncGenerator[None, None]:
-        async with connected(redis_url) as valkey:
-            seen = Seen(valkey)
-            app.extensions["seen"] = seen
-            app.extensions["soft_checks"]["valkey"] = seen.check
-            yield
+        seen = Seen(app.extensions["valkey"])
+        app.extensions["seen"] = seen
+        app.extensions["soft_checks"]["valkey"] = seen.check
+        yield

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import structlog
+from quart import Quart
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -72,3 +73,15 @@ def connected(url: str) -> AbstractAsyncContextManager[Redis]:
         retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)
+
+
+def use_valkey(app: Quart, url: str) -> None:
+    """Give `app` a client of Valkey, as `app.extensions["valkey"]`: one for all that asks it, so
+    that a gateway never holds more than `CONNECTIONS`.
+    """
+
+    @app.while_serving
+    async def valkey() -> AsyncGenerator[None, None]:
+        async with connected(url) as client:
+            app.extensions["valkey"] = client
+            yield

@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from deploy.local.servers import Servers
-from shared.bus import Bus
+from shared.bus import Bus, settled
 from shared.testing import until
 from shared.tests.test_outbox import bus
 
@@ -52,6 +52,21 @@ async def test_work_that_waits_for_an_answer_hears_of_the_loss_at_once(
             await asking
         assert time.monotonic() - began < 5
         await asyncio.wait_for(connection.client(), 10)
+
+
+async def test_who_gives_up_waiting_for_the_server_leaves_the_connection_whole(
+    servers: Servers, nats: Client
+) -> None:
+    async with bus(servers) as connection:
+        client = await connection.client()
+        waiting = asyncio.create_task(settled(client))
+        await asyncio.sleep(0)  # it has asked
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        heard = await client.subscribe("word")
+        await client.publish("word", b"again")
+        assert (await heard.next_msg(5)).data == b"again"
 
 
 async def test_a_bus_whose_server_is_not_there_says_so_and_goes_on(nats: Client) -> None:

@@ -17,7 +17,6 @@ from services.gateway.messages.calls import Reply
 from services.gateway.messages.exchange import Exchange
 from services.gateway.settings import Settings
 from services.gateway.table import Cache, Route
-from services.gateway.valkey import connected
 from shared import position
 from shared.background import background
 from shared.errors import AppError
@@ -192,8 +191,8 @@ class NoCache:
 
 
 def use_cache(app: Quart, settings: Settings, cors: Cors) -> None:
-    """Give `app` a cache, as `app.extensions["cache"]`. Needs `use_bus`, `use_upstreams` and
-    `use_limits` before it.
+    """Give `app` a cache, as `app.extensions["cache"]`. Needs `use_bus`, `use_valkey`,
+    `use_upstreams` and `use_limits` before it.
     """
     if settings.cache == "off":
         app.extensions["cache"] = NoCache()
@@ -202,12 +201,11 @@ def use_cache(app: Quart, settings: Settings, cors: Cors) -> None:
     @app.while_serving
     async def cache() -> AsyncGenerator[None, None]:
         shelf, purges = Shelf(settings.cache_bytes), Purges()
-        async with connected(settings.redis_url) as valkey:
-            depot = Depot(valkey)
-            fills = Fills(app.extensions["upstreams"], shelf, purges, depot)
-            keeper = Keeper(shelf, purges, fills, depot)
-            app.extensions["cache"] = ReplyCache(keeper, app.extensions["limits"], cors)
-            watch = Watch(app.extensions["bus"], keeper)
-            async with background(watch.run(), depot.run()):
-                yield
-                await fills.close()
+        depot = Depot(app.extensions["valkey"])
+        fills = Fills(app.extensions["upstreams"], shelf, purges, depot)
+        keeper = Keeper(shelf, purges, fills, depot)
+        app.extensions["cache"] = ReplyCache(keeper, app.extensions["limits"], cors)
+        watch = Watch(app.extensions["bus"], keeper)
+        async with background(watch.run(), depot.run()):
+            yield
+            await fills.close()

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from opentelemetry import metrics
 
 from services.gateway.cache.purges import Demand
-from shared.bus import RETRY_SECONDS, Bus
+from shared.bus import RETRY_SECONDS, Bus, settled
 from shared.facts import tags_of
 from shared.telemetry import SECONDS
 
@@ -69,7 +69,7 @@ class Watch:
                 pending_msgs_limit=_UNLIMITED,
                 pending_bytes_limit=_UNLIMITED,
             )
-        await client.flush()  # when this returns, the server knows of the subscriptions
+        await settled(client)  # when this returns, the server knows of the subscriptions
         # What was published just before, a projection may still have to apply: of that we would
         # not know, and what shows the projection would be kept too soon.
         await asyncio.sleep(SETTLE_SECONDS)

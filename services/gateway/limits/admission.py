@@ -15,7 +15,7 @@ from services.gateway.limits.gcra import Alone, Answer, Charge, Policy, Verdict,
 from services.gateway.messages.exchange import Exchange
 from services.gateway.settings import Settings
 from services.gateway.table import Limit, Route
-from services.gateway.valkey import Breaker, connected
+from services.gateway.valkey import Breaker
 from shared.errors import AppError
 from shared.settings import SettingsError
 
@@ -160,8 +160,8 @@ def _policies(policies: tuple[Policy, ...]) -> bytes:
 
 
 def use_limits(app: Quart, settings: Settings) -> None:
-    """Let `app` limit its clients. Needs `use_policies` before it. Raises `SettingsError` where
-    production would not.
+    """Let `app` limit its clients. Needs `use_policies` and `use_valkey` before it. Raises
+    `SettingsError` where production would not.
     """
     if settings.limits == "off":
         if settings.env == "production":
@@ -171,6 +171,5 @@ def use_limits(app: Quart, settings: Settings) -> None:
 
     @app.while_serving
     async def limits() -> AsyncGenerator[None, None]:
-        async with connected(settings.redis_url) as valkey:
-            app.extensions["limits"] = Limits(valkey, app.extensions["policies"])
-            yield
+        app.extensions["limits"] = Limits(app.extensions["valkey"], app.extensions["policies"])
+        yield

@@ -22,7 +22,7 @@ from services.gateway.messages.calls import BrokenOff
 from services.gateway.settings import Settings
 from services.gateway.upstream.bulkhead import Priority
 from services.gateway.upstream.upstreams import Upstreams
-from shared.bus import RETRY_SECONDS, Bus
+from shared.bus import RETRY_SECONDS, Bus, settled
 from shared.errors import AppError, BadGateway, Unauthorized, Unavailable
 from shared.events.notifications import NotificationsCreated
 
@@ -111,7 +111,7 @@ class Hub:
             pending_msgs_limit=_UNLIMITED,
             pending_bytes_limit=_UNLIMITED,
         )
-        await client.flush()  # when this returns, the server knows of the subscription
+        await settled(client)  # when this returns, the server knows of the subscription
         self._doubt()  # what happened before was not heard
         await asyncio.Event().wait()
 
