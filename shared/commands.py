@@ -153,10 +153,11 @@ def dead_letters(context: click.Context) -> None:
         return
     service: Service = context.obj
 
-    async def page(db: asyncpg.Connection) -> tuple[list[DeadLetter], int]:
-        return await select_dead_letters(db, SHOWN), await count_dead_letters(db)
+    async def page(db: asyncpg.Connection) -> tuple[int, list[DeadLetter]]:
+        # Counted first: the list may hold one more by then, but never lacks one that is counted.
+        return await count_dead_letters(db), await select_dead_letters(db, SHOWN)
 
-    letters, count = with_database(service, page)
+    count, letters = with_database(service, page)
     columns = ("id", "subject", "failed at", "attempts", "error")
     rows = [
         (
