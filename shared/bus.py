@@ -106,7 +106,7 @@ class Bus:
         """What `work` answers. nats-py lets a request wait out its time when the connection ends;
         this raises `nats.errors.ConnectionClosedError` at once.
         """
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(_awaited(work))
         lost = asyncio.create_task(self._lost.wait())
         try:
             await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
@@ -207,6 +207,11 @@ class Bus:
         """Raises `ConnectionError` while NATS is away."""
         if not self._up.is_set():
             raise ConnectionError("NATS does not answer")
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    """A gathering that is cancelled has an error that somebody must ask for; a task has not."""
+    return await work
 
 
 async def _ignore(_: Exception) -> None:

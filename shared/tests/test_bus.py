@@ -1,6 +1,7 @@
 """The connection to NATS, and what is made on it."""
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -52,6 +53,24 @@ async def test_work_that_waits_for_an_answer_hears_of_the_loss_at_once(
             await asking
         assert time.monotonic() - began < 5
         await asyncio.wait_for(connection.client(), 10)
+
+
+async def test_what_is_cut_off_together_says_nothing_of_itself(
+    servers: Servers, nats: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bus(servers) as connection:
+        client = await connection.client()
+        await client.subscribe("silence")
+        asked = (client.request("silence", b"", timeout=60) for _ in range(2))
+        asking = asyncio.create_task(connection.unless_lost(asyncio.gather(*asked)))
+        await settled(client)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        del asking
+        await settled(client)
+        gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_who_gives_up_waiting_for_the_server_leaves_the_connection_whole(
