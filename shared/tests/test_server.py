@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from deploy.local.state import free_port
 from shared.testing import until
 
 PROBE = """
@@ -30,12 +31,6 @@ sys.exit(main(
 """
 SERVERS = ["hypercorn", "granian"]
 Start = Callable[..., Any]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

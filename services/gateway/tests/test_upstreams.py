@@ -13,7 +13,8 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from services.gateway.tests.behind import Behind, free_port, talking
+from deploy.local.state import free_port
+from services.gateway.tests.behind import Behind, talking
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.running import ROOT, Running, running
 from shared.testing import Signer, until
