@@ -13,7 +13,7 @@ from deploy.local.stack import Stack
 from services.gateway.valkey import CONNECTIONS
 
 MORE_MEMORY = 0.25  # of what it was; allocators keep some of what a burst needed
-MORE_FILES = CONNECTIONS  # to Valkey, which the gateway keeps for good
+MORE_FILES = CONNECTIONS + 2  # to Valkey, kept for good; and a probe and an export come and go
 MORE_SESSIONS = 1
 MEGABYTE = 1_048_576
 
