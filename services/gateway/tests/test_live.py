@@ -137,7 +137,7 @@ async def test_who_does_not_read_is_let_go_and_can_go_on(
     account: UUID,
     token: str,
 ) -> None:
-    extra = {"GATEWAY_CLIENT_TIMEOUT": "0.5"}
+    extra = {"GATEWAY_CLIENT_TIMEOUT": "2"}
     async with running(folder, session, told | extra) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1000)
         writer.write(
