@@ -197,7 +197,7 @@ async def test_a_connection_that_is_kept_and_idle_holds_nobody_up(server: str) -
         began = asyncio.get_running_loop().time()
         code, _ = await ended(process)
         assert code == 0
-        assert asyncio.get_running_loop().time() - began < 3
+        assert asyncio.get_running_loop().time() - began < 8
         assert await idle.is_closed()
         idle.leave()
 
