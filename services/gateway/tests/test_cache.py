@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from deploy.local.servers import Servers
-from services.gateway.tests.behind import Behind
+from services.gateway.tests.behind import Behind, echo
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.library import Library, library
 from services.gateway.tests.running import Answer, Running, running
@@ -21,10 +21,15 @@ from shared.testing import Signer, until
 
 @pytest.fixture(scope="module")
 async def caching(
-    folder: Path, session: aiohttp.ClientSession, told: Told, servers: Servers
+    folder: Path,
+    session: aiohttp.ClientSession,
+    told: Told,
+    servers: Servers,
+    only_behind: Behind,
 ) -> AsyncIterator[Running]:
     """A gateway that hears of events."""
     settings = told | {"GATEWAY_CACHE": "on", "GATEWAY_NATS_URL": servers.nats_url}
+    only_behind.answer = echo  # whatever another file of tests has left there
     async with running(folder, session, settings) as gateway:
         await hearing(gateway)
         yield gateway
@@ -32,11 +37,16 @@ async def caching(
 
 @pytest.fixture(scope="module")
 async def another(
-    folder: Path, session: aiohttp.ClientSession, told: Told, servers: Servers
+    folder: Path,
+    session: aiohttp.ClientSession,
+    told: Told,
+    servers: Servers,
+    only_behind: Behind,
 ) -> AsyncIterator[Running]:
     """Another one of the same suite."""
     on = {"GATEWAY_CACHE": "on", "GATEWAY_NATS_URL": servers.nats_url}
     settings = told | on | {"GATEWAY_SERVER": "hypercorn"}
+    only_behind.answer = echo  # whatever another file of tests has left there
     async with running(folder, session, settings) as gateway:
         await hearing(gateway)
         yield gateway
@@ -50,7 +60,8 @@ async def books(behind: Behind, servers: Servers) -> AsyncIterator[Library]:
 
 async def hearing(gateway: Running) -> None:
     async def heard() -> bool:
-        return "bypass" not in (await read(gateway, "warming-up")).headers["Cache-Status"]
+        said = (await read(gateway, "warming-up")).headers.get("Cache-Status", "bypass")
+        return "bypass" not in said
 
     await until(heard, what="a gateway that hears of events")
 
