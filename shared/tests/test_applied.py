@@ -1,6 +1,7 @@
 """A read waits for the event that its caller has seen, and not for ever."""
 
 import asyncio
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -66,6 +67,18 @@ async def test_what_another_replica_applied_counts(beta_settings: DataSettings) 
     app = create_beta(beta_settings)
     async with serving(app), app.app_context():
         waiting = asyncio.create_task(Applied().wait_for("alpha", 5, 5))
+        await take_in(beta_settings, 5, datetime.now(UTC))
+        assert await waiting
+
+
+async def test_a_moment_in_which_all_stands_still_is_not_waited(
+    beta_settings: DataSettings,
+) -> None:
+    app = create_beta(beta_settings)
+    async with serving(app), app.app_context():
+        waiting = asyncio.create_task(Applied().wait_for("alpha", 5, 0.2))
+        await asyncio.sleep(0.05)  # it naps
+        threading.Event().wait(0.3)  # and so does the whole process
         await take_in(beta_settings, 5, datetime.now(UTC))
         assert await waiting
 
