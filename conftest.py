@@ -1,10 +1,15 @@
-"""Fixtures that every test may use: one set of real servers for the whole run."""
+"""What every test may use: one set of real servers for the whole run."""
 
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.local.servers import Servers
+
+# A machine that has other things to do for 200 ms is no fault of what is tested.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -34,27 +34,38 @@ class Applied:
 
     async def wait_for(self, source: str, position: int, seconds: float = WAIT_SECONDS) -> bool:
         """Wait until the event is applied, here or by another replica; False when it is not.
+        A moment in which the machine stood still does not count: nobody could apply anything.
 
         Raises `Unavailable`.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                await self._applied(source, position)
-        except TimeoutError:
-            return False
-        return True
+        pause, loop = 0.004, asyncio.get_running_loop()
+        while True:
+            changed, began = self._changed, loop.time()
+            try:
+                async with asyncio.timeout(seconds):
+                    if await self._is_applied(source, position):
+                        return True
+            except TimeoutError:
+                return False
+            seconds -= loop.time() - began + await _nap(changed, pause)
+            pause = min(pause * 2, 0.064, max(seconds, 0.0))
 
-    async def _applied(self, source: str, position: int) -> None:
-        pause = 0.004
-        while (source, position) not in self._seen:
-            changed = self._changed
-            async with connection() as db:
-                if await select_applied(db, source, position, datetime.now(UTC) - _SETTLED):
-                    self.add(source, position)
-                    return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), pause)
-            pause = min(pause * 2, 0.064)
+    async def _is_applied(self, source: str, position: int) -> bool:
+        if (source, position) in self._seen:
+            return True
+        async with connection() as db:
+            applied = await select_applied(db, source, position, datetime.now(UTC) - _SETTLED)
+        if applied:
+            self.add(source, position)
+        return applied
+
+
+async def _nap(changed: asyncio.Event, seconds: float) -> float:
+    """Sleep until `changed`, and for so many seconds at most; returns how many of them."""
+    began = asyncio.get_running_loop().time()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(changed.wait(), seconds)
+    return min(asyncio.get_running_loop().time() - began, seconds)
 
 
 async def select_applied(

@@ -70,7 +70,7 @@ async def serving(app: Quart) -> AsyncIterator[TestClientProtocol]:
 
 
 async def until(
-    condition: Callable[[], Awaitable[Any]], *, seconds: float = 10.0, what: str = "the condition"
+    condition: Callable[[], Awaitable[Any]], *, seconds: float = 30.0, what: str = "the condition"
 ) -> Any:
     """Wait until `condition` answers something true, and return that. Raises `AssertionError`."""
     deadline = asyncio.get_running_loop().time() + seconds

@@ -39,7 +39,7 @@ def tell(state: Path, service: str, *arguments: str) -> None:
     program = suite.program(service, told, (*suite.command(service), *arguments))
     code = subprocess.run(program.argv, env=dict(program.env), cwd=program.cwd, check=False)
     if code.returncode:
-        raise CannotStart(f"{service} did not {arguments[0]}.")
+        raise CannotStart(f"`{arguments[0]}` of {service} has failed.")
 
 
 @click.command()
@@ -78,6 +78,7 @@ def read_by(service: str) -> list[str]:
 @click.option("--service", envvar="SERVICE", type=click.Choice(suite.WITH_DATABASE))
 def jobs(state: Path, service: str | None) -> None:
     """Show what waits, by queue."""
+    suite.running(State(state))  # where nothing runs there is nothing to put headings over
     for name in [service] if service else suite.WITH_DATABASE:
         click.echo(f"{name}:")
         sys.stdout.flush()

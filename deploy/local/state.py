@@ -8,7 +8,7 @@ import secrets
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class State:
             port = known.get(name)
             if port is None or not is_free(port):
                 taken = set(known.values())
-                port = next(p for p in _candidates() if p not in taken and is_free(p))
+                port = free_port(taken)
                 self.write("ports.json", known | {name: port})
             return port
 
@@ -140,6 +140,9 @@ def is_free(port: int) -> bool:
         return True
 
 
-def _candidates() -> Iterator[int]:
+def free_port(taken: Collection[int] = ()) -> int:
+    """A loopback port that nobody listens on at this moment, and no outgoing connection takes."""
     while True:
-        yield random.choice(PORTS)  # noqa: S311 - a port, not a secret
+        port = random.choice(PORTS)  # noqa: S311 - a port, not a secret
+        if port not in taken and is_free(port):
+            return port

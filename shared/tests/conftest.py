@@ -70,9 +70,7 @@ async def _settings(servers: Servers, url: str) -> DataSettings:
             """TRUNCATE outbox, inbox, dead_letters, job_keys, job_failures, idempotency_keys,
                         bells, heard RESTART IDENTITY CASCADE"""
         )
-    return DataSettings(
-        database_url=url, nats_url=servers.nats_url, env="test", pool_max=4, pool_wait=0.5
-    )
+    return DataSettings(database_url=url, nats_url=servers.nats_url, env="test", pool_max=4)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def create(settings: DataSettings) -> Quart:
 @pytest.fixture
 async def app(beta_settings: DataSettings) -> AsyncIterator[Quart]:
     """The service, open, with at most two connections."""
-    app = create(structs.replace(beta_settings, pool_min=1, pool_max=2, pool_wait=0.3))
+    app = create(structs.replace(beta_settings, pool_min=1, pool_max=2, pool_wait=0.6))
     async with serving(app):
         yield app
 
@@ -54,27 +54,30 @@ async def test_an_exhausted_pool_answers_503_within_the_wait(app: Quart) -> None
     pool, taken = await held(app)
     began = time.monotonic()
     response = await app.test_client().post("/api/write")
-    assert 0.25 < time.monotonic() - began < 1.0
+    assert 0.55 < time.monotonic() - began < 5
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     for db in taken:
         await pool.release(db)
     assert (await app.test_client().post("/api/write")).status_code == 204
 
 
-async def test_health_shows_an_exhausted_pool_that_gets_answers_and_stays_ready(app: Quart) -> None:
-    pool, taken = await held(app)
-    client = app.test_client()
-    assert (await client.get("/healthz")).status_code == 200
-    await taken[0].fetchval("SELECT 1")
-    waiting = asyncio.create_task(client.post("/api/write"))
-    await until(lambda: shows(app, "All 2 connections are in use. Waiting for one: 1."))
-    began = time.monotonic()
-    assert (await client.get("/readyz")).status_code == 200
-    assert time.monotonic() - began < 0.2, "no probe waits for a connection"
-    assert (await waiting).status_code == 503
-    for db in taken:
-        await pool.release(db)
-    assert await shows(app, "ok")
+async def test_health_shows_an_exhausted_pool_that_gets_answers_and_stays_ready(
+    beta_settings: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.pressure.ANSWERED_SECONDS", 60.0)
+    app = create(structs.replace(beta_settings, pool_max=2, pool_wait=60.0))
+    async with serving(app) as client:
+        pool, taken = await held(app)
+        assert (await client.get("/healthz")).status_code == 200
+        waiting = asyncio.create_task(client.post("/api/write"))
+        await taken[0].fetchval("SELECT 1")
+        await until(lambda: shows(app, "All 2 connections are in use. Waiting for one: 1."))
+        assert (await client.get("/readyz")).status_code == 200
+        assert not waiting.done(), "no probe waits for a connection"
+        for db in taken:
+            await pool.release(db)
+        assert (await waiting).status_code == 204
+        assert await shows(app, "ok")
 
 
 async def shows(app: Quart, what: str) -> bool:
@@ -116,7 +119,7 @@ async def test_no_more_wait_than_may(app: Quart) -> None:
     began = time.monotonic()
     responses = await asyncio.gather(*(app.test_client().post("/api/write") for _ in range(50)))
     assert {response.status_code for response in responses} == {503}
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5, "50 one after the other wait for 30 s"
     for db in taken:
         await pool.release(db)
     assert pool.get_idle_size() == pool.get_size()
@@ -221,7 +224,7 @@ async def test_a_statement_over_its_time_is_unavailable(beta_settings: DataSetti
         began = time.monotonic()
         with pytest.raises(Unavailable):
             await linger()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 5
 
 
 async def wrong_count(db: Any) -> None:

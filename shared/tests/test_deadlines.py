@@ -21,7 +21,8 @@ Service = tuple[Quart, Tower]
 
 @pytest.fixture
 async def service(alpha_settings: DataSettings, signer: Signer) -> AsyncIterator[Service]:
-    async with standing(alpha_settings, signer) as running:
+    patient = msgspec.structs.replace(alpha_settings, pool_wait=1.0)
+    async with standing(patient, signer) as running:
         yield running
 
 
@@ -52,7 +53,7 @@ async def test_a_statement_ends_in_the_server_when_the_deadline_passes(
     app, _ = service
     began = time.perf_counter()
     reply = await Call(app, "POST", "/api/rest", b"", Quartet_Deadline="200").reply()
-    assert 0.2 <= time.perf_counter() - began < 2
+    assert 0.2 <= time.perf_counter() - began < 10
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     await until(lambda: idle(db), what="no statement that runs")
     assert used(app) == 0
@@ -66,10 +67,10 @@ async def test_a_transaction_whose_time_is_over_is_rolled_back_on_a_connection_t
     app, tower = service
     tower.gate.clear()
     sessions = await sessions_of(db)
-    late = ring(app, "late", key, Quartet_Deadline="50")
+    late = ring(app, "late", key, Quartet_Deadline="300")
     await tower.has_begun()
     loop = asyncio.get_running_loop()
-    loop.call_later(0.06, tower.gate.set)
+    loop.call_later(0.31, tower.gate.set)
     assert (await late.reply()).status == 503
     assert await db.fetchval("SELECT count(*) FROM bells") == 0
     assert used(app) == 0
@@ -113,7 +114,7 @@ async def test_a_long_deadline_does_not_lengthen_a_statement(
 
 async def assert_refused_in_time(app: Quart) -> None:
     """Nobody waits for a connection longer than the deadline, or than a pool wait."""
-    for headers, least, most in (({"Quartet_Deadline": "100"}, 0.1, 0.4), ({}, 0.5, 1.5)):
+    for headers, least, most in (({"Quartet_Deadline": "100"}, 0.1, 0.9), ({}, 1.0, 3.0)):
         call, began = ring(app, "a", **headers), time.perf_counter()
         try:
             reply = await asyncio.wait_for(call.reply(), most)

@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 from quart import Quart
 
 from deploy.local.servers import Servers
@@ -246,7 +247,7 @@ async def test_an_event_that_nobody_handles_counts_as_applied(
 
 
 async def test_replicas_share_the_events_and_take_each_in_once(
-    alpha: Quart, beta_settings: DataSettings
+    alpha: Quart, beta_settings: DataSettings, jetstream: JetStreamContext
 ) -> None:
     counts = [0, 0]
 
@@ -260,10 +261,18 @@ async def test_replicas_share_the_events_and_take_each_in_once(
     first, second = (create_beta(beta_settings, counting(replica)) for replica in (0, 1))
     names = [f"{number:03}" for number in range(100)]
     async with serving(first), serving(second):
+        await until(lambda: both_wait(jetstream), what="two replicas that ask for events")
         await ring(alpha, *names)
         await hears(first, *names)
     assert sum(counts) == 100
-    assert min(counts) > 10
+    assert min(counts) > 0
+
+
+async def both_wait(jetstream: JetStreamContext) -> bool:
+    try:
+        return bool((await jetstream.consumer_info("alpha", "beta")).num_waiting == 2)
+    except NotFoundError:
+        return False
 
 
 async def test_a_replica_that_stops_hands_its_event_to_another_at_once(

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from deploy.local.state import free_port
 from shared.testing import until
 
 PROBE = """
@@ -30,12 +31,6 @@ sys.exit(main(
 """
 SERVERS = ["hypercorn", "granian"]
 Start = Callable[..., Any]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
@@ -202,7 +197,7 @@ async def test_a_connection_that_is_kept_and_idle_holds_nobody_up(server: str) -
         began = asyncio.get_running_loop().time()
         code, _ = await ended(process)
         assert code == 0
-        assert asyncio.get_running_loop().time() - began < 3
+        assert asyncio.get_running_loop().time() - began < 8
         assert await idle.is_closed()
         idle.leave()
 

@@ -53,7 +53,7 @@ async def settled(client: Client, paths: list[str], users: str = "") -> None:
     async def all_same() -> bool:
         return all(await asyncio.gather(*map(same, paths)))
 
-    await until(all_same, seconds=WITHIN, what="what was written, on every page")
+    await until(all_same, seconds=WITHIN * SLACK, what="what was written, on every page")
     for path in paths:
         assert await page(client, path) == await page(client, path, truth), path
 

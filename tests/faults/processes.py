@@ -13,7 +13,8 @@ from deploy.local.stack import Stack
 from services.gateway.valkey import CONNECTIONS
 
 MORE_MEMORY = 0.25  # of what it was; allocators keep some of what a burst needed
-MORE_FILES = CONNECTIONS  # to Valkey, which the gateway keeps for good
+MORE_FILES = 8  # probes, exports and the like come and go
+POOLED = ("gateway", "valkey")  # both ends of `CONNECTIONS`, which are kept for good
 MORE_SESSIONS = 1
 MEGABYTE = 1_048_576
 
@@ -71,7 +72,8 @@ def grown(before: dict[str, Held], after: dict[str, Held]) -> Iterator[str]:
         if name != "nats" and now.resident > then.resident * (1 + MORE_MEMORY):
             sizes = f"{then.resident // MEGABYTE} MiB, now {now.resident // MEGABYTE} MiB"
             yield f"{name} had {sizes}"
-        if now.files > then.files + MORE_FILES:
+        more_files = MORE_FILES + (CONNECTIONS if name in POOLED else 0)
+        if now.files > then.files + more_files:
             yield f"{name} had {then.files} open files, now {now.files}"
         if now.sessions > then.sessions + MORE_SESSIONS:
             yield f"{name} had {then.sessions} sessions, now {now.sessions}"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import psutil
 
+from services.gateway.valkey import CONNECTIONS
 from shared.settings import ServiceSettings
 from tests.faults.findings import Wrong
 from tests.faults.processes import (
@@ -101,8 +102,9 @@ restarted, one after the other.
 
 Before: what is open before the first request, and memory after the first few. After: in rest after
 the last fault, as soon as it holds that no process has {MORE_MEMORY:.0%} more memory (but NATS,
-which keeps parts of its streams there), {MORE_FILES} more open files and {MORE_SESSIONS} more
-sessions; the run fails if that takes more than {2 * ServiceSettings().header_timeout:g} seconds.
+which keeps parts of its streams there), {MORE_FILES} more open files ({CONNECTIONS} besides in the
+gateway and Valkey, for the pool between them) and {MORE_SESSIONS} more sessions; the run fails if
+that takes more than {2 * ServiceSettings().header_timeout:g} seconds.
 
 {before_and_after}
 """

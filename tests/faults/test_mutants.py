@@ -18,7 +18,8 @@ from tests.faults.mutants.builds import RIGHT, WRONG
 from tests.faults.run import Result, endure
 
 RATE = 40.0  # requests a second
-REST = 4.0  # seconds; a mail that tells of what was lost is tried for hours
+REST = 60.0  # seconds
+REST_OF_WRONG = 4.0  # a mail that tells of what was lost is tried for hours
 IN_THE_INBOX = "fact in the inbox of notifications"
 PROVES: dict[str, tuple[Wrong, tuple[str, ...]]] = {
     "acknowledges before it commits": (Wrong.LOST, (IN_THE_INBOX,)),
@@ -33,7 +34,9 @@ PAIRS = (
 )
 
 
-async def result_of(ground: Ground, names: Iterable[str], folder: Path) -> Result:
+async def result_of(
+    ground: Ground, names: Iterable[str], folder: Path, rest: float = REST
+) -> Result:
     """What came of it when the builds were in the place of their services, and each died once."""
     programs: dict[str, tuple[str, ...]] = {}
     for name in names:
@@ -49,7 +52,7 @@ async def result_of(ground: Ground, names: Iterable[str], folder: Path) -> Resul
 
     async with ground.replaced(programs):
         fault = Fault(", ".join(names), die)
-        return await endure(ground, fault, rate=RATE, before=0.0, after=0.2, rest_within=REST)
+        return await endure(ground, fault, rate=RATE, before=0.0, after=0.2, rest_within=rest)
 
 
 async def test_right_builds_may_die_anywhere(broken: Ground, tmp_path: Path) -> None:
@@ -61,7 +64,7 @@ async def test_wrong_builds_are_found_out(
     broken: Ground, names: tuple[str, ...], tmp_path: Path
 ) -> None:
     async with keyless_inbox(broken) if "forgets what it took in" in names else nullcontext():
-        found = (await result_of(broken, names, tmp_path)).findings
+        found = (await result_of(broken, names, tmp_path, REST_OF_WRONG)).findings
     for name in names:
         wrong, what = PROVES[name]
         assert any(one.wrong == wrong and one.what.startswith(what) for one in found), name

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from deploy.local import records
-from deploy.local.state import State
+from deploy.local.state import State, free_port
 from deploy.local.suite import PROCESSES, ROOT
 
 NAMES = {"postgres", "nats", "valkey", "collector", "mail", *PROCESSES}
@@ -25,8 +25,7 @@ class Commands:
 
     def __init__(self, folder: Path) -> None:
         self.state = State(folder)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}  # noqa: TID251
         self.environ = environ | {"QUARTET_STATE": str(folder), "QUARTET_PORT": str(self.port)}
 

@@ -1,7 +1,6 @@
 """A service behind the gateway, on a real port, that answers as each test wants it to."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -86,11 +85,3 @@ async def talking(talk: Talk) -> AsyncIterator[str]:
         server.close()
         for task in tasks:
             task.cancel()
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

@@ -31,7 +31,7 @@ class Events:
     reply: aiohttp.ClientResponse
     beats: int = 0
 
-    async def next(self, seconds: float = 10.0) -> Event:
+    async def next(self, seconds: float = 30.0) -> Event:
         """The next event; one of type `ended` where the stream has come to a clean end."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(seconds):

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from services.gateway.tests.behind import free_port
+from deploy.local.state import free_port
 from shared.testing import until
 
 ROOT = Path(__file__).parents[3]
@@ -30,9 +30,9 @@ class Running:
     session: aiohttp.ClientSession = field(repr=False)
 
     async def lines(self) -> list[dict[str, Any]]:
-        """Its log, a dict a line; every line must be JSON."""
+        """Its log, a dict a line; every line must be JSON. The last may not be whole yet."""
         text = await asyncio.to_thread(self.log.read_text)
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in text.split("\n")[:-1]]
 
     async def logged(self, **facts: Any) -> dict[str, Any]:
         """The first line that holds these facts, as soon as it is written."""
@@ -136,7 +136,7 @@ async def running(
             return False
 
     try:
-        await until(ready, seconds=20, what="the gateway")
+        await until(ready, seconds=30, what="the gateway")
         yield gateway
     finally:
         await gateway.stop()

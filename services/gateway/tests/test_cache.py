@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from deploy.local.servers import Servers
-from services.gateway.tests.behind import Behind
+from services.gateway.tests.behind import Behind, echo
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.library import Library, library
 from services.gateway.tests.running import Answer, Running, running
@@ -21,10 +21,15 @@ from shared.testing import Signer, until
 
 @pytest.fixture(scope="module")
 async def caching(
-    folder: Path, session: aiohttp.ClientSession, told: Told, servers: Servers
+    folder: Path,
+    session: aiohttp.ClientSession,
+    told: Told,
+    servers: Servers,
+    only_behind: Behind,
 ) -> AsyncIterator[Running]:
     """A gateway that hears of events."""
     settings = told | {"GATEWAY_CACHE": "on", "GATEWAY_NATS_URL": servers.nats_url}
+    only_behind.answer = echo  # whatever another file of tests has left there
     async with running(folder, session, settings) as gateway:
         await hearing(gateway)
         yield gateway
@@ -32,11 +37,16 @@ async def caching(
 
 @pytest.fixture(scope="module")
 async def another(
-    folder: Path, session: aiohttp.ClientSession, told: Told, servers: Servers
+    folder: Path,
+    session: aiohttp.ClientSession,
+    told: Told,
+    servers: Servers,
+    only_behind: Behind,
 ) -> AsyncIterator[Running]:
     """Another one of the same suite."""
     on = {"GATEWAY_CACHE": "on", "GATEWAY_NATS_URL": servers.nats_url}
     settings = told | on | {"GATEWAY_SERVER": "hypercorn"}
+    only_behind.answer = echo  # whatever another file of tests has left there
     async with running(folder, session, settings) as gateway:
         await hearing(gateway)
         yield gateway
@@ -50,7 +60,8 @@ async def books(behind: Behind, servers: Servers) -> AsyncIterator[Library]:
 
 async def hearing(gateway: Running) -> None:
     async def heard() -> bool:
-        return "bypass" not in (await read(gateway, "warming-up")).headers["Cache-Status"]
+        said = (await read(gateway, "warming-up")).headers.get("Cache-Status", "bypass")
+        return "bypass" not in said
 
     await until(heard, what="a gateway that hears of events")
 
@@ -123,12 +134,12 @@ async def test_an_event_ends_it_everywhere(
         async def fresh(gateway: Running = gateway) -> bool:
             return bool((await read(gateway, slug)).json["article"] == 1)
 
-        await until(fresh, seconds=1, what="the purge")
+        await until(fresh, what="the purge")
 
 
 async def test_who_wrote_gets_nothing_older(caching: Running, books: Library) -> None:
     await read(caching, "ada-5")
-    at = await books.write("ada-5", late=0.3)
+    at = await books.write("ada-5", late=1.5)
     assert await status(caching, "ada-5") == "quartet; hit"
     reply = await read(caching, "ada-5", Quartet_After=f"content={at}")
     assert reply.json["article"] == 1
@@ -178,11 +189,18 @@ async def test_a_projection_that_lags_is_waited_for_by_others_too(
 
 
 async def test_one_asks_for_all(caching: Running, another: Running, books: Library) -> None:
-    books.slow = True
-    gateways = (caching, another) * 10
-    replies = await asyncio.gather(*(read(gateway, "ada-6") for gateway in gateways))
-    assert {reply.status for reply in replies} == {200}
-    assert len(books.behind.requests) == 1
+    """Or each gateway for itself, where Valkey has other things to do for 200 ms."""
+    books.slow, gateways = True, (caching, another) * 10
+
+    async def asked_once() -> bool:
+        books.behind.requests.clear()
+        slug = f"ada-{uuid4().hex}"
+        replies = await asyncio.gather(*(read(gateway, slug) for gateway in gateways))
+        assert {reply.status for reply in replies} == {200}
+        assert len(books.behind.requests) <= 2
+        return len(books.behind.requests) == 1
+
+    await until(asked_once, what="one that asks for all")
 
 
 async def test_what_began_before_a_purge_is_not_kept(caching: Running, books: Library) -> None:

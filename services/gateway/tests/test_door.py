@@ -11,8 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from deploy.local.state import free_port
 from services.gateway.tests import second
-from services.gateway.tests.behind import Behind, free_port
+from services.gateway.tests.behind import Behind
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.running import Running, running, start
 from shared.testing import until
@@ -124,13 +125,13 @@ async def test_a_client_whose_header_never_ends_is_sent_away(impatient: Running)
             writer.write(b"X: y\r\n")
             with suppress(TimeoutError):
                 await asyncio.wait_for(reader.read(1000), 0.1)
-    assert 0.3 < time.monotonic() - begun < 3
+    assert 0.3 < time.monotonic() - begun < 10
     writer.close()
 
 
 async def test_a_client_that_says_nothing_is_sent_away(impatient: Running) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", impatient.port)
-    assert await asyncio.wait_for(reader.read(), 3) == b""
+    assert await asyncio.wait_for(reader.read(), 10) == b""
     writer.close()
 
 
@@ -144,6 +145,6 @@ async def test_a_client_that_waits_for_a_slow_answer_is_not(
     behind.answer = answer
     reader, writer = await asyncio.open_connection("127.0.0.1", impatient.port)
     writer.write(b"GET /api/tags HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert await asyncio.wait_for(reader.readuntil(b"late"), 3)
-    assert await asyncio.wait_for(reader.read(), 3) == b"", "then the connection is idle, and ends"
+    assert await asyncio.wait_for(reader.readuntil(b"late"), 10)
+    assert await asyncio.wait_for(reader.read(), 10) == b"", "then the connection is idle, and ends"
     writer.close()

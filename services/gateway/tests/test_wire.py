@@ -48,7 +48,7 @@ async def wired(
 ) -> AsyncIterator[Callable[[], asyncio.Task[Answer]]]:
     server = await asyncio.start_server(service.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    wire = Wire(keep_alive=keep_alive, connect_timeout=0.2)
+    wire = Wire(keep_alive=keep_alive, connect_timeout=5)
 
     def ask() -> asyncio.Task[Answer]:
         fields = CIMultiDict({"X-Request-Id": "one"})

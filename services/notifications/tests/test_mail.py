@@ -12,11 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from deploy.local.state import free_port
 from services.notifications import mail as sending
 from services.notifications.letters import Letter, notification
 from services.notifications.mail import Mail, Mailer, NotSent, compose
 from services.notifications.settings import Settings
-from services.notifications.tests.postbox import Postbox, unused_port
+from services.notifications.tests.postbox import Postbox
 from shared.settings import SettingsError, load
 
 SENDER = Address("Quartet", addr_spec="quartet@example.org")
@@ -147,7 +148,7 @@ async def test_an_answer_that_may_change_is_an_error_without_the_address(
 
 async def test_a_server_that_is_away_is_an_error() -> None:
     with pytest.raises(NotSent, match="SMTPConnectError"):
-        await mailer(unused_port()).send(mail())
+        await mailer(free_port()).send(mail())
 
 
 async def test_a_server_that_does_not_take_the_message_is_an_error(postbox: Postbox) -> None:

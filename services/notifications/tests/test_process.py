@@ -16,11 +16,11 @@ import pytest
 
 from deploy.local.mail import Mail, received_mails
 from deploy.local.servers import Elsewhere, Servers
+from deploy.local.state import free_port
 from deploy.local.traces import received_spans
 from services.notifications.model import ChannelsChange
 from services.notifications.queries.preferences import upsert_preferences
 from services.notifications.tests.facts import followed, registered
-from services.notifications.tests.postbox import unused_port
 from services.notifications.tests.test_subscribers import telling
 from shared.testing import clean_database, emit, until
 
@@ -74,9 +74,9 @@ async def test_mail_is_sent_by_a_process_of_its_own_and_nobody_tells_to_whom(
     apart: Servers, environ: dict[str, str]
 ) -> None:
     assert (await ended(await started("migrate", environ)))[0] == 0
-    port = unused_port()
+    port = free_port()
     processes = [
-        await started("serve", environ | {"NOTIFICATIONS_PORT": str(unused_port())}),
+        await started("serve", environ | {"NOTIFICATIONS_PORT": str(free_port())}),
         await started("worker", environ | {"NOTIFICATIONS_PORT": str(port)}),
     ]
     try:

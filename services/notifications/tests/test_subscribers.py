@@ -15,11 +15,13 @@ from deploy.local.servers import Servers
 from services.notifications.subscribers import HANDLERS
 from services.notifications.tests.facts import (
     commented,
+    deleted,
     fact,
     favorited,
     followed,
     published,
     registered,
+    updated,
 )
 from services.notifications.tests.people import Member
 from shared.bus import Bus
@@ -129,3 +131,21 @@ async def test_an_older_profile_undoes_nothing_of_a_newer_one(db: Connection) ->
     for profile in (newer, older):
         await profile.arrive(db)
     assert await db.fetchval("SELECT username FROM people WHERE id = $1", id_) == "new"
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
+async def test_an_article_ends_the_same_in_every_order_of_its_events(
+    db: Connection, order: tuple[int, ...]
+) -> None:
+    author, article = uuid4(), uuid4()
+    facts = [
+        fact(published(author, article, "Old")),
+        fact(updated(author, article, "New")),
+        fact(deleted(author, article)),
+    ]
+    for index in order:
+        await facts[index].arrive(db)
+    row = await db.fetchrow(
+        "SELECT published_at, deleted, position FROM articles WHERE id = $1", article
+    )
+    assert tuple(row) == (facts[0].at, True, facts[2].position)

@@ -111,7 +111,7 @@ async def admitted(threads: Threads) -> bool:
 
 
 async def test_a_full_queue_is_503(settings: Settings) -> None:
-    slow = {"hash_memory_kib": 65_536, "hash_time_cost": 3, "hash_threads": 1, "hash_queue": 0}
+    slow = {"hash_memory_kib": 65_536, "hash_time_cost": 8, "hash_threads": 1, "hash_queue": 0}
     async with serving(create_app(structs.replace(settings, **slow))) as client:
         users = [{"username": f"{uuid4()}", "email": f"{uuid4()}@b"} for _ in range(3)]
         posts = [

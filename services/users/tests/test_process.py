@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ import aiohttp
 import pytest
 
 from deploy.local.servers import Servers
+from deploy.local.state import free_port
 from deploy.local.traces import received_spans
 from services.users.tests.signing import SigningKey, jwks
 from shared.testing import clean_database, until
@@ -41,11 +41,8 @@ async def ended(process: Process) -> tuple[int | None, str]:
 
 @pytest.fixture
 async def environ(servers: Servers, current_key: SigningKey) -> dict[str, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     return {
-        "USERS_PORT": str(port),
+        "USERS_PORT": str(free_port()),
         "USERS_DATABASE_URL": await clean_database(servers.admin_url, "users_process"),
         "USERS_SIGNING_KEYS": jwks(current_key.jwk),
         "USERS_HASH_MEMORY_KIB": "64",
