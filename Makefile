@@ -164,13 +164,13 @@ new-service: $(INSTALLED) ## Add a service, and test it (NAME=library THING=book
 
 .PHONY: security
 security: $(INSTALLED) $(AUDIT)/.installed ## Look for weaknesses of packages, code and manifests (OSV_URL=…)
-	@$(PY) -m deploy.local security requirements/dev.lock requirements/uv.lock
 	@$(AUDIT)/bin/bandit -q -ll -r services shared deploy -x '*/tests/*'
 	@$(AUDIT)/bin/checkov --framework dockerfile --file Dockerfile
 	@mkdir -p build/manifests
 	@for overlay in staging production; do \
 		.venv/bin/kubectl kustomize deploy/k8s/overlays/$$overlay > build/manifests/$$overlay.yaml || exit 1; done
 	@$(AUDIT)/bin/checkov --framework kubernetes --directory build/manifests
+	@$(PY) -m deploy.local security requirements/dev.lock requirements/uv.lock
 
 # In an environment of its own: it is large, wants other versions, and few need it.
 $(AUDIT)/.installed: requirements/audit.lock $(INSTALLED)
