@@ -187,16 +187,25 @@ def test_each_service_has_an_account_without_a_token(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"dev"}))
-def test_a_service_is_probed_and_has_time_to_drain(overlay: str) -> None:
+def test_a_service_is_probed_at_routes_that_it_has(overlay: str) -> None:
     for service in SERVICES:
         pod = pods(overlay)[f"Deployment {service}"]
         (container,) = pod["spec"]["containers"]
         probes = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in PROBES}
         assert probes == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
         assert set(probes.values()) <= {rule.rule for rule in app_of(service).url_map.iter_rules()}
-        told = settings(overlay, service, pod, container)
-        assert told.drain > KEPT, "a connection that the gateway keeps would outlive the service"
-        assert told.drain + told.grace + FLUSH < pod["spec"]["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"dev"}))
+@pytest.mark.parametrize("name", [*SERVICES, "notifications-worker"])
+def test_a_pod_has_time_to_end(overlay: str, name: str) -> None:
+    pod = pods(overlay)[f"Deployment {name}"]
+    (container,) = pod["spec"]["containers"]
+    told = settings(overlay, name.removesuffix("-worker"), pod, container)
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert told.drain > KEPT, "a connection that the gateway keeps would outlive the service"
+    ending = pause + told.drain + told.grace + FLUSH
+    assert ending < pod["spec"]["terminationGracePeriodSeconds"]
 
 
 @each_overlay
