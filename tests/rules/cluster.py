@@ -119,8 +119,8 @@ def mounted(overlay: str, pod: Resource, container: Resource) -> dict[str, str]:
     return files
 
 
-def settings(overlay: str, service: str, pod: Resource, container: Resource) -> Any:
-    """What the service reads in the container. Raises `SettingsError`."""
+def told(overlay: str, service: str, pod: Resource, container: Resource) -> dict[str, str]:
+    """The variables of the container, and of its files those that settings of the service name."""
     type_, files = settings_type(service), mounted(overlay, pod, container)
     given: dict[str, str] = {}
     for name, value in environment(overlay, container).items():
@@ -129,4 +129,9 @@ def settings(overlay: str, service: str, pod: Resource, container: Resource) -> 
             given[name.removesuffix("_FILE")] = files[value]
         else:
             given[name] = value
-    return load(type_, service, given)
+    return given
+
+
+def settings(overlay: str, service: str, pod: Resource, container: Resource) -> Any:
+    """What the service reads in the container. Raises `SettingsError`."""
+    return load(settings_type(service), service, told(overlay, service, pod, container))
