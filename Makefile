@@ -116,8 +116,8 @@ rules: $(INSTALLED) ## Test the rules across the repository
 
 .PHONY: k8s-check
 k8s-check: $(INSTALLED) ## Render and validate deploy/k8s, and what builds the images
-	@$(PY) -m pytest tests/rules/test_deploy.py tests/rules/test_network.py tests/rules/test_scaling.py \
-		tests/rules/test_monitoring.py tests/rules/test_images.py
+	@$(PY) -m pytest $(addprefix tests/rules/test_,$(addsuffix .py,\
+		deploy reach network scaling collector monitoring images))
 
 .PHONY: images-check
 images-check: $(INSTALLED) ## Build the images, run them as the manifests do, use and stop them
