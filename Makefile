@@ -72,6 +72,14 @@ dead-letters: $(INSTALLED) ## Show what was set aside (SERVICE=content RETRY=ID,
 replay: $(INSTALLED) ## Send again what was published (SERVICE=content SINCE=2026-11-25T09:00Z)
 	@$(PY) -m deploy.local replay
 
+.PHONY: key
+key: $(INSTALLED) ## Make a key that signs tokens, as a JWK (docs/operations.md: rotate keys)
+	@$(PY) -m deploy.local key
+
+.PHONY: drill
+drill: $(INSTALLED) ## Back up a database, lose it, restore it, and see that all agree again
+	@$(PY) -m pytest tests/recovery/test_restore.py --durations=1
+
 .PHONY: rebuild
 rebuild: $(INSTALLED) ## Make the projections of a service whole again (SERVICE=content)
 	@$(PY) -m deploy.local rebuild

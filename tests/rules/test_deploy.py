@@ -2,6 +2,10 @@
 
 import base64
 import re
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import kubernetes_validate
 import pytest
@@ -12,6 +16,7 @@ from deploy.local.suite import ROOT, SERVICES
 from services.gateway.settings import Settings as GatewaySettings
 from services.notifications import settings as notifications
 from services.users import settings as users
+from services.users.tokens import Tokens
 from tests.rules.cluster import (
     OVERLAYS,
     PROBES,
@@ -215,6 +220,18 @@ def test_a_rollout_waits_for_its_migrations(overlay: str) -> None:
         assert (waits["image"], waits["args"]) == (f"quartet-{service}", ["await-migrations"])
         (migrates,) = pods(overlay)[f"Job {service}-migrate"]["spec"]["containers"]
         assert (migrates["image"], migrates["args"]) == (f"quartet-{service}", ["migrate"])
+
+
+def test_a_key_is_made_that_users_can_sign_with() -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "deploy.local", "key"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    signs = Tokens(f'{{"keys": [{made.stdout}]}}', timedelta(hours=1))
+    assert signs.issue(uuid4(), datetime.now(UTC))
 
 
 def test_the_key_that_everybody_can_read_stays_in_development() -> None:
