@@ -97,6 +97,15 @@ def selected(overlay: str, service: Resource) -> list[Resource]:
     return [pod for pod in pods(overlay).values() if labels <= pod["metadata"]["labels"].items()]
 
 
+def matches(selector: Resource, labels: dict[str, str]) -> bool:
+    """As Kubernetes does it; each operator that is not known here fails."""
+    for rule in selector.get("matchExpressions", []):
+        listed = labels.get(rule["key"]) in rule["values"]
+        if listed != {"In": True, "NotIn": False}[rule["operator"]]:
+            return False
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
+
+
 def environment(overlay: str, container: Resource) -> dict[str, str]:
     maps = named(overlay, "ConfigMap")
     found: dict[str, str] = {}

@@ -39,15 +39,19 @@ VERSIONS = sorted(
     {".".join(version.split(".")[:2]) for version in kubernetes_validate.utils.all_versions()},
     key=lambda version: tuple(map(int, version.split("."))),
 )[-2:]
-# What operators add to Kubernetes, by the versions of theirs that we write; the rules look into
-# each, since no schema of theirs is at hand.
+# What operators add to Kubernetes, by the versions of theirs that we write, and the fields: no
+# schema of theirs is at hand, and the other rules look into each.
 CUSTOM = {
-    "Certificate": "cert-manager.io/v1",
-    "ExternalSecret": "external-secrets.io/v1",
-    "PodMonitor": "monitoring.coreos.com/v1",
-    "PrometheusRule": "monitoring.coreos.com/v1",
-    "ScaledObject": "keda.sh/v1alpha1",
-    "ServiceMonitor": "monitoring.coreos.com/v1",
+    "Certificate": ("cert-manager.io/v1", "secretName dnsNames privateKey issuerRef"),
+    "ExternalSecret": ("external-secrets.io/v1", "refreshInterval secretStoreRef target data"),
+    "PodMonitor": ("monitoring.coreos.com/v1", "jobLabel selector podMetricsEndpoints"),
+    "PrometheusRule": ("monitoring.coreos.com/v1", "groups"),
+    "ScaledObject": (
+        "keda.sh/v1alpha1",
+        "scaleTargetRef pollingInterval cooldownPeriod minReplicaCount maxReplicaCount fallback"
+        " triggers",
+    ),
+    "ServiceMonitor": ("monitoring.coreos.com/v1", "jobLabel selector endpoints"),
 }
 KEPT = GatewaySettings().keep_alive
 FLUSH = 3  # seconds that the last spans may take, after the drain
@@ -58,7 +62,9 @@ FLUSH = 3  # seconds that the last spans may take, after the drain
 def test_kubernetes_accepts_every_resource(overlay: str, version: str) -> None:
     for resource in render(overlay):
         if resource["kind"] in CUSTOM:
-            assert resource["apiVersion"] == CUSTOM[resource["kind"]]
+            api, fields = CUSTOM[resource["kind"]]
+            assert resource["apiVersion"] == api
+            assert resource["spec"].keys() <= set(fields.split()), resource["kind"]
         else:
             kubernetes_validate.validate(resource, version, strict=True)
 
@@ -69,6 +75,23 @@ def test_every_service_is_deployed_from_an_image_that_skaffold_builds(overlay: s
     built = {artifact["image"] for artifact in skaffold["build"]["artifacts"]}
     assert {f"quartet-{service}" for service, _, _ in ours(overlay)} == built
     assert set(SERVICES) <= named(overlay, "Deployment").keys() & named(overlay, "Service").keys()
+
+
+def test_skaffold_deploys_overlays_and_leads_to_the_gateway() -> None:
+    skaffold = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
+    deployed = [
+        path
+        for part in (skaffold, *skaffold["profiles"])
+        for path in part["manifests"]["kustomize"]["paths"]
+    ]
+    assert {path.removeprefix("deploy/k8s/overlays/") for path in deployed} == set(OVERLAYS)
+    (door,) = skaffold["portForward"]
+    assert (door["resourceName"], door["port"], door["localPort"]) == ("gateway", 8000, 8000)
+    (before,) = skaffold["deploy"]["kubectl"]["hooks"]["before"]
+    removed = dict(re.findall(r"--selector (\S+)=(\S+)", before["host"]["command"][-1]))
+    for job in kind("dev", "Job"):
+        assert removed.items() <= job["metadata"]["labels"].items()
+    assert removed
 
 
 @each_overlay
@@ -163,6 +186,8 @@ def test_environment_names_exist_in_the_settings(overlay: str) -> None:
 @each_overlay
 def test_every_pod_is_restricted(overlay: str) -> None:
     """The restricted profile of the Pod Security Standards, and a root that can't be written."""
+    (namespace,) = kind(overlay, "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for where, pod in pods(overlay).items():
         spec, context = pod["spec"], pod["spec"]["securityContext"]
         assert context["runAsNonRoot"] is True, where
@@ -171,6 +196,7 @@ def test_every_pod_is_restricted(overlay: str) -> None:
         assert spec["automountServiceAccountToken"] is False, where
         assert spec["enableServiceLinks"] is False, where
         volumes = {volume["name"] for volume in spec.get("volumes", [])}
+        used: set[str] = set()
         for container in containers(pod):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -178,9 +204,9 @@ def test_every_pod_is_restricted(overlay: str) -> None:
                 "capabilities": {"drop": ["ALL"]},
             }, where
             assert container["resources"].keys() == {"requests", "limits"}, where
-            claims = {"data"} if where.startswith("StatefulSet") else set()
-            mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
-            assert mounts <= volumes | claims, where
+            used |= {mount["name"] for mount in container.get("volumeMounts", [])}
+        claims = {"data"} if where.startswith("StatefulSet") else set()
+        assert used == volumes | claims, where
 
 
 @each_overlay
@@ -215,9 +241,13 @@ def test_a_pod_has_time_to_end(overlay: str, name: str) -> None:
 
 @each_overlay
 def test_a_rollout_waits_for_its_migrations(overlay: str) -> None:
-    for service in set(SERVICES) - {"gateway"}:
-        (waits,) = pods(overlay)[f"Deployment {service}"]["spec"]["initContainers"]
+    for name in {*SERVICES, "notifications-worker"} - {"gateway"}:
+        service = name.removesuffix("-worker")
+        (waits,) = pods(overlay)[f"Deployment {name}"]["spec"]["initContainers"]
         assert (waits["image"], waits["args"]) == (f"quartet-{service}", ["await-migrations"])
+        (runs,) = pods(overlay)[f"Deployment {name}"]["spec"]["containers"]
+        does = ["worker"] if name.endswith("-worker") else None
+        assert (runs["image"], runs.get("args")) == (f"quartet-{service}", does)
         (migrates,) = pods(overlay)[f"Job {service}-migrate"]["spec"]["containers"]
         assert (migrates["image"], migrates["args"]) == (f"quartet-{service}", ["migrate"])
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deploy.local.suite import ROOT, WITH_DATABASE
-from tests.rules.cluster import OVERLAYS, Resource, each_overlay, kind, pods
+from tests.rules.cluster import OVERLAYS, Resource, each_overlay, kind, matches, pods
 
 PLACES = {
     "PostgreSQL": ["postgres"],
@@ -37,15 +37,6 @@ def documented() -> Edges:
 
 def workloads(cell: str) -> list[str]:
     return [place for name in cell.split(", ") for place in PLACES.get(name, [name])]
-
-
-def matches(selector: Resource, labels: dict[str, str]) -> bool:
-    """As Kubernetes does it; each operator that is not known here fails."""
-    for rule in selector.get("matchExpressions", []):
-        listed = labels.get(rule["key"]) in rule["values"]
-        if listed != {"In": True, "NotIn": False}[rule["operator"]]:
-            return False
-    return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
 def allows(overlay: str, direction: str, pod: Resource, peer: Resource, port: Any) -> bool:

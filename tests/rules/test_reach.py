@@ -120,3 +120,18 @@ def test_a_secret_is_fetched_from_where_the_readme_says(overlay: str) -> None:
         assert spec["secretStoreRef"] == {"kind": "ClusterSecretStore", "name": "quartet"}
         for item in spec["data"]:
             assert item["remoteRef"] == {"key": f"quartet/{name}", "property": item["secretKey"]}
+
+
+def test_streams_are_kept_on_a_volume() -> None:
+    spec = named("dev", "StatefulSet")["nats"]["spec"]
+    claimed = {claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]}
+    (container,) = spec["template"]["spec"]["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    (text,) = (
+        item["data"]["nats.conf"]
+        for item in kind("dev", "ConfigMap")
+        if "nats.conf" in item["data"]
+    )
+    store = re.search(r"store_dir: (\S+)", text)
+    assert store, "nothing would be kept"
+    assert mounts[store[1]] in claimed

@@ -37,8 +37,9 @@ def most(overlay: str) -> dict[str, int]:
 def test_each_service_and_the_worker_are_scaled_by_one_scaler(overlay: str) -> None:
     assert most(overlay).keys() == SCALED
     for name in SCALED:
-        deployment = named(overlay, "Deployment")[name]
-        assert "replicas" not in deployment["spec"], "each release would undo the scaler"
+        spec = named(overlay, "Deployment")[name]["spec"]
+        assert "replicas" not in spec, "each release would undo the scaler"
+        assert spec["strategy"] == {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
 @each_overlay
