@@ -12,7 +12,7 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
-from deploy.local.suite import ROOT
+from deploy.local.suite import ROOT, WITH_DATABASE
 from tests.rules.cluster import containers, kind, matches, named, pods
 
 MONITORING = ROOT / "deploy" / "k8s" / "components" / "monitoring"
@@ -120,7 +120,7 @@ def test_prometheus_finds_a_port_of_every_pod_of_ours() -> None:
         ]
         for where, pod in pods("production").items()
     }
-    services = ("users", "content", "notifications", "notifications-worker")
+    services = (*WITH_DATABASE, "notifications-worker")
     assert {name: by for name, by in asked.items() if by} == {"gateway": ["gateway"]} | {
         name: ["services"] for name in services
     }

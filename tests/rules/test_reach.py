@@ -92,7 +92,8 @@ def test_keys_are_looked_up_at_a_route_of_users(overlay: str) -> None:
 
 def test_a_login_opens_the_database_of_its_service_and_no_other() -> None:
     maps = {name: item["data"] for name, item in named("dev", "ConfigMap").items()}
-    (script,) = (data["init.sql"] for data in maps.values() if "init.sql" in data)
+    (text,) = (data["init.sql"] for data in maps.values() if "init.sql" in data)
+    script = text.replace('"', "")
     for service, pod, container in serving("dev"):
         if service in WITH_DATABASE:
             url = urlsplit(settings("dev", service, pod, container).database_url)
