@@ -72,6 +72,14 @@ dead-letters: $(INSTALLED) ## Show what was set aside (SERVICE=content RETRY=ID,
 replay: $(INSTALLED) ## Send again what was published (SERVICE=content SINCE=2026-11-25T09:00Z)
 	@$(PY) -m deploy.local replay
 
+.PHONY: key
+key: $(INSTALLED) ## Make a key that signs tokens, as a JWK (docs/operations.md: rotate keys)
+	@$(PY) -m deploy.local key
+
+.PHONY: drill
+drill: $(INSTALLED) ## Back up a database, lose it, restore it, and see that all agree again
+	@$(PY) -m pytest tests/recovery/test_restore.py --durations=1
+
 .PHONY: rebuild
 rebuild: $(INSTALLED) ## Make the projections of a service whole again (SERVICE=content)
 	@$(PY) -m deploy.local rebuild
@@ -116,8 +124,8 @@ rules: $(INSTALLED) ## Test the rules across the repository
 
 .PHONY: k8s-check
 k8s-check: $(INSTALLED) ## Render and validate deploy/k8s, and what builds the images
-	@$(PY) -m pytest tests/rules/test_deploy.py tests/rules/test_network.py tests/rules/test_scaling.py \
-		tests/rules/test_monitoring.py tests/rules/test_images.py
+	@$(PY) -m pytest $(addprefix tests/rules/test_,$(addsuffix .py,\
+		deploy reach network scaling collector monitoring images))
 
 .PHONY: images-check
 images-check: $(INSTALLED) ## Build the images, run them as the manifests do, use and stop them
@@ -164,13 +172,13 @@ new-service: $(INSTALLED) ## Add a service, and test it (NAME=library THING=book
 
 .PHONY: security
 security: $(INSTALLED) $(AUDIT)/.installed ## Look for weaknesses of packages, code and manifests (OSV_URL=…)
-	@$(PY) -m deploy.local security requirements/dev.lock requirements/uv.lock
 	@$(AUDIT)/bin/bandit -q -ll -r services shared deploy -x '*/tests/*'
 	@$(AUDIT)/bin/checkov --framework dockerfile --file Dockerfile
 	@mkdir -p build/manifests
 	@for overlay in staging production; do \
 		.venv/bin/kubectl kustomize deploy/k8s/overlays/$$overlay > build/manifests/$$overlay.yaml || exit 1; done
 	@$(AUDIT)/bin/checkov --framework kubernetes --directory build/manifests
+	@$(PY) -m deploy.local security requirements/dev.lock requirements/uv.lock
 
 # In an environment of its own: it is large, wants other versions, and few need it.
 $(AUDIT)/.installed: requirements/audit.lock $(INSTALLED)

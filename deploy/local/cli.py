@@ -252,5 +252,12 @@ def security(console: Console, osv_url: str | None, locks: tuple[Path, ...]) -> 
     console.print(f"None of {len(packages)} packages has a known weakness.")
 
 
+@main.command()
+@click.pass_obj
+def key(console: Console) -> None:
+    """Make a key that signs tokens, as a JWK: one of those that `signing-keys` lists."""
+    console.print(json.dumps(suite.new_key()))
+
+
 for command in COMMANDS:
     main.add_command(command)

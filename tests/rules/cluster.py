@@ -97,6 +97,15 @@ def selected(overlay: str, service: Resource) -> list[Resource]:
     return [pod for pod in pods(overlay).values() if labels <= pod["metadata"]["labels"].items()]
 
 
+def matches(selector: Resource, labels: dict[str, str]) -> bool:
+    """As Kubernetes does it; each operator that is not known here fails."""
+    for rule in selector.get("matchExpressions", []):
+        listed = labels.get(rule["key"]) in rule["values"]
+        if listed != {"In": True, "NotIn": False}[rule["operator"]]:
+            return False
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
+
+
 def environment(overlay: str, container: Resource) -> dict[str, str]:
     maps = named(overlay, "ConfigMap")
     found: dict[str, str] = {}
@@ -119,8 +128,8 @@ def mounted(overlay: str, pod: Resource, container: Resource) -> dict[str, str]:
     return files
 
 
-def settings(overlay: str, service: str, pod: Resource, container: Resource) -> Any:
-    """What the service reads in the container. Raises `SettingsError`."""
+def told(overlay: str, service: str, pod: Resource, container: Resource) -> dict[str, str]:
+    """The variables of the container, and of its files those that settings of the service name."""
     type_, files = settings_type(service), mounted(overlay, pod, container)
     given: dict[str, str] = {}
     for name, value in environment(overlay, container).items():
@@ -129,4 +138,9 @@ def settings(overlay: str, service: str, pod: Resource, container: Resource) -> 
             given[name.removesuffix("_FILE")] = files[value]
         else:
             given[name] = value
-    return load(type_, service, given)
+    return given
+
+
+def settings(overlay: str, service: str, pod: Resource, container: Resource) -> Any:
+    """What the service reads in the container. Raises `SettingsError`."""
+    return load(settings_type(service), service, told(overlay, service, pod, container))

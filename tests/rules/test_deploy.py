@@ -2,6 +2,10 @@
 
 import base64
 import re
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import kubernetes_validate
 import pytest
@@ -12,6 +16,7 @@ from deploy.local.suite import ROOT, SERVICES
 from services.gateway.settings import Settings as GatewaySettings
 from services.notifications import settings as notifications
 from services.users import settings as users
+from services.users.tokens import Tokens
 from tests.rules.cluster import (
     OVERLAYS,
     PROBES,
@@ -34,15 +39,19 @@ VERSIONS = sorted(
     {".".join(version.split(".")[:2]) for version in kubernetes_validate.utils.all_versions()},
     key=lambda version: tuple(map(int, version.split("."))),
 )[-2:]
-# What operators add to Kubernetes, by the versions of theirs that we write; the rules look into
-# each, since no schema of theirs is at hand.
+# What operators add to Kubernetes, by the versions of theirs that we write, and the fields: no
+# schema of theirs is at hand, and the other rules look into each.
 CUSTOM = {
-    "Certificate": "cert-manager.io/v1",
-    "ExternalSecret": "external-secrets.io/v1",
-    "PodMonitor": "monitoring.coreos.com/v1",
-    "PrometheusRule": "monitoring.coreos.com/v1",
-    "ScaledObject": "keda.sh/v1alpha1",
-    "ServiceMonitor": "monitoring.coreos.com/v1",
+    "Certificate": ("cert-manager.io/v1", "secretName dnsNames privateKey issuerRef"),
+    "ExternalSecret": ("external-secrets.io/v1", "refreshInterval secretStoreRef target data"),
+    "PodMonitor": ("monitoring.coreos.com/v1", "jobLabel selector podMetricsEndpoints"),
+    "PrometheusRule": ("monitoring.coreos.com/v1", "groups"),
+    "ScaledObject": (
+        "keda.sh/v1alpha1",
+        "scaleTargetRef pollingInterval cooldownPeriod minReplicaCount maxReplicaCount fallback"
+        " triggers",
+    ),
+    "ServiceMonitor": ("monitoring.coreos.com/v1", "jobLabel selector endpoints"),
 }
 KEPT = GatewaySettings().keep_alive
 FLUSH = 3  # seconds that the last spans may take, after the drain
@@ -53,7 +62,9 @@ FLUSH = 3  # seconds that the last spans may take, after the drain
 def test_kubernetes_accepts_every_resource(overlay: str, version: str) -> None:
     for resource in render(overlay):
         if resource["kind"] in CUSTOM:
-            assert resource["apiVersion"] == CUSTOM[resource["kind"]]
+            api, fields = CUSTOM[resource["kind"]]
+            assert resource["apiVersion"] == api
+            assert resource["spec"].keys() <= set(fields.split()), resource["kind"]
         else:
             kubernetes_validate.validate(resource, version, strict=True)
 
@@ -64,6 +75,23 @@ def test_every_service_is_deployed_from_an_image_that_skaffold_builds(overlay: s
     built = {artifact["image"] for artifact in skaffold["build"]["artifacts"]}
     assert {f"quartet-{service}" for service, _, _ in ours(overlay)} == built
     assert set(SERVICES) <= named(overlay, "Deployment").keys() & named(overlay, "Service").keys()
+
+
+def test_skaffold_deploys_overlays_and_leads_to_the_gateway() -> None:
+    skaffold = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
+    deployed = [
+        path
+        for part in (skaffold, *skaffold["profiles"])
+        for path in part["manifests"]["kustomize"]["paths"]
+    ]
+    assert {path.removeprefix("deploy/k8s/overlays/") for path in deployed} == set(OVERLAYS)
+    (door,) = skaffold["portForward"]
+    assert (door["resourceName"], door["port"], door["localPort"]) == ("gateway", 8000, 8000)
+    (before,) = skaffold["deploy"]["kubectl"]["hooks"]["before"]
+    removed = dict(re.findall(r"--selector (\S+)=(\S+)", before["host"]["command"][-1]))
+    for job in kind("dev", "Job"):
+        assert removed.items() <= job["metadata"]["labels"].items()
+    assert removed
 
 
 @each_overlay
@@ -158,6 +186,8 @@ def test_environment_names_exist_in_the_settings(overlay: str) -> None:
 @each_overlay
 def test_every_pod_is_restricted(overlay: str) -> None:
     """The restricted profile of the Pod Security Standards, and a root that can't be written."""
+    (namespace,) = kind(overlay, "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for where, pod in pods(overlay).items():
         spec, context = pod["spec"], pod["spec"]["securityContext"]
         assert context["runAsNonRoot"] is True, where
@@ -166,6 +196,7 @@ def test_every_pod_is_restricted(overlay: str) -> None:
         assert spec["automountServiceAccountToken"] is False, where
         assert spec["enableServiceLinks"] is False, where
         volumes = {volume["name"] for volume in spec.get("volumes", [])}
+        used: set[str] = set()
         for container in containers(pod):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -173,9 +204,9 @@ def test_every_pod_is_restricted(overlay: str) -> None:
                 "capabilities": {"drop": ["ALL"]},
             }, where
             assert container["resources"].keys() == {"requests", "limits"}, where
-            claims = {"data"} if where.startswith("StatefulSet") else set()
-            mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
-            assert mounts <= volumes | claims, where
+            used |= {mount["name"] for mount in container.get("volumeMounts", [])}
+        claims = {"data"} if where.startswith("StatefulSet") else set()
+        assert used == volumes | claims, where
 
 
 @each_overlay
@@ -187,25 +218,50 @@ def test_each_service_has_an_account_without_a_token(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"dev"}))
-def test_a_service_is_probed_and_has_time_to_drain(overlay: str) -> None:
+def test_a_service_is_probed_at_routes_that_it_has(overlay: str) -> None:
     for service in SERVICES:
         pod = pods(overlay)[f"Deployment {service}"]
         (container,) = pod["spec"]["containers"]
         probes = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in PROBES}
         assert probes == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
         assert set(probes.values()) <= {rule.rule for rule in app_of(service).url_map.iter_rules()}
-        told = settings(overlay, service, pod, container)
-        assert told.drain > KEPT, "a connection that the gateway keeps would outlive the service"
-        assert told.drain + told.grace + FLUSH < pod["spec"]["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"dev"}))
+@pytest.mark.parametrize("name", [*SERVICES, "notifications-worker"])
+def test_a_pod_has_time_to_end(overlay: str, name: str) -> None:
+    pod = pods(overlay)[f"Deployment {name}"]
+    (container,) = pod["spec"]["containers"]
+    told = settings(overlay, name.removesuffix("-worker"), pod, container)
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert told.drain > KEPT, "a connection that the gateway keeps would outlive the service"
+    ending = pause + told.drain + told.grace + FLUSH
+    assert ending < pod["spec"]["terminationGracePeriodSeconds"]
 
 
 @each_overlay
 def test_a_rollout_waits_for_its_migrations(overlay: str) -> None:
-    for service in set(SERVICES) - {"gateway"}:
-        (waits,) = pods(overlay)[f"Deployment {service}"]["spec"]["initContainers"]
+    for name in {*SERVICES, "notifications-worker"} - {"gateway"}:
+        service = name.removesuffix("-worker")
+        (waits,) = pods(overlay)[f"Deployment {name}"]["spec"]["initContainers"]
         assert (waits["image"], waits["args"]) == (f"quartet-{service}", ["await-migrations"])
+        (runs,) = pods(overlay)[f"Deployment {name}"]["spec"]["containers"]
+        does = ["worker"] if name.endswith("-worker") else None
+        assert (runs["image"], runs.get("args")) == (f"quartet-{service}", does)
         (migrates,) = pods(overlay)[f"Job {service}-migrate"]["spec"]["containers"]
         assert (migrates["image"], migrates["args"]) == (f"quartet-{service}", ["migrate"])
+
+
+def test_a_key_is_made_that_users_can_sign_with() -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "deploy.local", "key"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    signs = Tokens(f'{{"keys": [{made.stdout}]}}', timedelta(hours=1))
+    assert signs.issue(uuid4(), datetime.now(UTC))
 
 
 def test_the_key_that_everybody_can_read_stays_in_development() -> None:

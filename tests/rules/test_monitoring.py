@@ -12,8 +12,8 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
-from deploy.local.suite import ROOT
-from tests.rules.cluster import containers, kind, named, pods
+from deploy.local.suite import ROOT, WITH_DATABASE
+from tests.rules.cluster import containers, kind, matches, named, pods
 
 MONITORING = ROOT / "deploy" / "k8s" / "components" / "monitoring"
 # What Prometheus itself says of whom it asks, and what the rules record.
@@ -109,8 +109,23 @@ def test_prometheus_finds_a_port_of_every_pod_of_ours() -> None:
         name: monitor["spec"]["podMetricsEndpoints"][0]["port"]
         for name, monitor in named("production", "PodMonitor").items()
     }
+    for name, monitor in named("production", "PodMonitor", "ServiceMonitor").items():
+        endpoints = monitor["spec"].get("podMetricsEndpoints") or monitor["spec"]["endpoints"]
+        assert [endpoint["path"] for endpoint in endpoints] == ["/metrics"], name
+    asked = {
+        where.partition(" ")[2]: [
+            name
+            for name, monitor in named("production", "PodMonitor").items()
+            if matches(monitor["spec"]["selector"], pod["metadata"]["labels"])
+        ]
+        for where, pod in pods("production").items()
+    }
+    services = (*WITH_DATABASE, "notifications-worker")
+    assert {name: by for name, by in asked.items() if by} == {"gateway": ["gateway"]} | {
+        name: ["services"] for name in services
+    }
     assert monitors["gateway"] in ports["Deployment gateway"]
-    for name in ("users", "content", "notifications", "notifications-worker"):
+    for name in services:
         assert monitors["services"] in ports[f"Deployment {name}"]
     (collector,) = kind("production", "ServiceMonitor")
     service = named("production", "Service")["collector"]

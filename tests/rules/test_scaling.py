@@ -1,13 +1,21 @@
-"""Rules for how many pods there are, and how few."""
+"""Rules for how many pods there are, and how few, and for what each of them asks."""
+
+import json
+import re
+from statistics import median
+from typing import Any
 
 import pytest
 
-from deploy.local.suite import SERVICES, WITH_DATABASE
+from deploy.local.suite import ROOT, SERVICES, WITH_DATABASE
 from services.notifications.settings import Settings as NotificationsSettings
 from shared.jobs import PRIORITIES, stream
 from tests.rules.cluster import OVERLAYS, each_overlay, kind, named, pods, settings
 
 SCALED = {*SERVICES, "notifications-worker"}
+SPEED = json.loads((ROOT / "docs" / "results" / "speed.json").read_text())
+GROWTH = 1.5  # what a pod at work may have of memory, against an idle one
+STREAM = 30_000  # bytes of a live stream at the gateway, as tests/load/live.py finds them
 deployed = pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"dev"}))
 
 
@@ -29,8 +37,9 @@ def most(overlay: str) -> dict[str, int]:
 def test_each_service_and_the_worker_are_scaled_by_one_scaler(overlay: str) -> None:
     assert most(overlay).keys() == SCALED
     for name in SCALED:
-        deployment = named(overlay, "Deployment")[name]
-        assert "replicas" not in deployment["spec"], "each release would undo the scaler"
+        spec = named(overlay, "Deployment")[name]["spec"]
+        assert "replicas" not in spec, "each release would undo the scaler"
+        assert spec["strategy"] == {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
 @each_overlay
@@ -79,3 +88,71 @@ def test_production_keeps_each_stream_on_three_servers() -> None:
         "production", "notifications", pod, pod["spec"]["containers"][0]
     )
     assert told.nats_replicas == 3
+
+
+def amount(text: str) -> float:
+    """Cores, or bytes."""
+    number, unit = re.fullmatch(r"([\d.]+)(m|Mi|)", text).groups()  # type: ignore[union-attr]  # fails
+    return float(number) * {"m": 0.001, "Mi": 2**20, "": 1}[unit]
+
+
+def resources(name: str, what: str) -> tuple[float, float]:
+    """Request and limit, the same in every overlay."""
+    found = {
+        (box["resources"]["requests"][what], box["resources"]["limits"][what])
+        for overlay in OVERLAYS
+        for box in pods(overlay)[f"Deployment {name}"]["spec"]["containers"]
+    }
+    ((request, limit),) = found
+    return amount(request), amount(limit)
+
+
+def held(name: str) -> float:
+    """Bytes that the settings of a service let it hold, beyond those that it is made of."""
+    pod = pods("production")[f"Deployment {name}"]
+    told: Any = settings(
+        "production", name.removesuffix("-worker"), pod, pod["spec"]["containers"][0]
+    )
+    if name == "gateway":
+        return float(told.cache_bytes + told.live_streams * STREAM)
+    return told.hash_threads * told.hash_memory_kib * 1024.0 if name == "users" else 0.0
+
+
+@pytest.mark.parametrize("name", sorted(SCALED))
+def test_memory_is_that_of_the_benchmark_and_what_settings_let_it_hold(name: str) -> None:
+    measured = SPEED["figures"]
+    figure = f"memory-{name.removeprefix('notifications-')}"
+    # A service that the benchmark does not know yet is like one that it knows.
+    idle = median(measured.get(figure, measured["memory-content"])) * 1e6
+    request, limit = resources(name, "memory")
+    assert request >= idle, "a node would take more pods than it has room for"
+    assert limit >= GROWTH * idle + held(name), "it would be killed under load"
+
+
+def test_a_pod_carries_what_the_scaling_guide_says_before_another_is_added() -> None:
+    spent = {
+        race["name"]: median(one["ours"]["cpu_ms"] for one in race["rounds"])
+        for race in SPEED["races"]
+    }
+    costs = {
+        "gateway": spent["forward-nginx"],
+        "content": spent["list-fastapi"] - spent["forward-nginx"],
+    }
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    (scaler,) = {
+        scaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"]
+        for scaler in kind("production", "HorizontalPodAutoscaler")
+    }
+    for name, cost in costs.items():
+        row = re.search(rf"^\| {name} \| [^|]+ \| (\d+m) \| ([\d,]+) ", guide, re.MULTILINE)
+        assert row, f"the guide says nothing of {name}"
+        request, _ = resources(name, "cpu")
+        assert request == amount(row[1])
+        assert request * scaler / 100 * 1000 / cost >= int(row[2].replace(",", ""))
+
+
+def test_hashing_passwords_does_not_throttle_the_loop() -> None:
+    pod = pods("production")["Deployment users"]
+    told: Any = settings("production", "users", pod, pod["spec"]["containers"][0])
+    _, limit = resources("users", "cpu")
+    assert limit >= told.hash_threads + 1
