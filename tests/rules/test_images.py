@@ -85,6 +85,15 @@ def test_skaffold_syncs_to_where_the_dev_overlay_runs_the_code() -> None:
         assert {rule["dest"] for rule in rules} == {code}
 
 
+def test_a_tag_publishes_an_image_of_each_service() -> None:
+    job = read(".github/workflows/publish.yml")["jobs"]["image"]
+    assert set(job["strategy"]["matrix"]["service"]) == set(SERVICES)
+    (build,) = (step["with"] for step in job["steps"] if "build-args" in step.get("with", {}))
+    given = {line.partition("=")[0] for line in build["build-args"].splitlines()}
+    known = set(re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    assert given == known - {"PIP_INDEX_URL"}
+
+
 def test_compose_runs_every_service_and_opens_to_this_machine_alone() -> None:
     run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
     services = read("compose.yaml")["services"]
