@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -134,6 +135,7 @@ async def test_a_pod_of_skaffold_dev_runs_what_was_edited(tmp_path: Path) -> Non
     image, code, said = tmp_path / "image", tmp_path / "code", tmp_path / "said"
     image.mkdir()
     code.mkdir()
+    code.chmod(0o2777)  # as the volume of a pod, which is not its user's to change
     (image / "service.py").write_text(PROGRAM.format(said=str(said), text="as built"))
 
     async def says(text: str) -> bool:
@@ -144,6 +146,7 @@ async def test_a_pod_of_skaffold_dev_runs_what_was_edited(tmp_path: Path) -> Non
     )
     try:
         await until(lambda: says("as built"))
+        assert stat.S_IMODE(code.stat().st_mode) == 0o2777
         (code / "service.py").write_text(PROGRAM.format(said=str(said), text="as edited"))
         await until(lambda: says("as edited"))
     finally:
