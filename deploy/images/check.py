@@ -118,6 +118,7 @@ def look(network: Network, process: str) -> str:
         "no_new_privileges": True,
         "seccomp": True,
         "memory": memory(process),
+        "read_only": True,
         "writable": ["/tmp"],  # noqa: S108 - the manifests' one folder for files
         "scratch": scratch(process),
         "uncompiled": [],

@@ -24,11 +24,18 @@ def seen() -> dict[str, object]:
         "no_new_privileges": status["NoNewPrivs"] == ["1"],
         "seccomp": status["Seccomp"] == ["2"],  # a filter
         "memory": _figure(MEMORY),
+        "read_only": "ro" in _root(),
         "writable": [folder for folder in FOLDERS if _is_writable(folder)],
         "scratch": os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize,  # noqa: S108
         "uncompiled": sorted(_uncompiled()),
         "peak": _figure(PEAK),
     }
+
+
+def _root() -> list[str]:
+    """How the root is mounted: of two on it, one over the other, the later counts."""
+    lines = Path("/proc/1/mountinfo").read_text().splitlines()
+    return [line.split()[5] for line in lines if line.split()[4] == "/"][-1].split(",")
 
 
 def _figure(files: tuple[str, ...]) -> int | None:
