@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -85,6 +86,15 @@ def test_skaffold_syncs_to_where_the_dev_overlay_runs_the_code() -> None:
         assert {rule["dest"] for rule in rules} == {code}
 
 
+def test_a_tag_publishes_an_image_of_each_service() -> None:
+    job = read(".github/workflows/publish.yml")["jobs"]["image"]
+    assert set(job["strategy"]["matrix"]["service"]) == set(SERVICES)
+    (build,) = (step["with"] for step in job["steps"] if "build-args" in step.get("with", {}))
+    given = {line.partition("=")[0] for line in build["build-args"].splitlines()}
+    known = set(re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    assert given == known - {"PIP_INDEX_URL"}
+
+
 def test_compose_runs_every_service_and_opens_to_this_machine_alone() -> None:
     run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
     services = read("compose.yaml")["services"]
@@ -125,6 +135,7 @@ async def test_a_pod_of_skaffold_dev_runs_what_was_edited(tmp_path: Path) -> Non
     image, code, said = tmp_path / "image", tmp_path / "code", tmp_path / "said"
     image.mkdir()
     code.mkdir()
+    code.chmod(0o2777)  # as the volume of a pod, which is not its user's to change
     (image / "service.py").write_text(PROGRAM.format(said=str(said), text="as built"))
 
     async def says(text: str) -> bool:
@@ -135,6 +146,7 @@ async def test_a_pod_of_skaffold_dev_runs_what_was_edited(tmp_path: Path) -> Non
     )
     try:
         await until(lambda: says("as built"))
+        assert stat.S_IMODE(code.stat().st_mode) == 0o2777
         (code / "service.py").write_text(PROGRAM.format(said=str(said), text="as edited"))
         await until(lambda: says("as edited"))
     finally:

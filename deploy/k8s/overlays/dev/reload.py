@@ -22,7 +22,7 @@ def main(image: Path, code: Path, *module: str) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if not any(code.iterdir()):
-        shutil.copytree(image, code, symlinks=True, dirs_exist_ok=True)
+        copy(image, code)
     before, process = stamp(code), start(code, *module)
     while not stop.wait(INTERVAL):
         now = stamp(code)
@@ -30,6 +30,15 @@ def main(image: Path, code: Path, *module: str) -> int:
             end(process)
             before, process = now, start(code, *module)
     return end(process)
+
+
+def copy(image: Path, code: Path) -> None:
+    """Copy what is in the folder; the other is a volume's, whose mode only its owner may change."""
+    for path in image.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, code / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, code / path.name, follow_symlinks=False)
 
 
 def stamp(code: Path) -> Stamp:
