@@ -9,6 +9,7 @@ from werkzeug.routing import Rule
 from services.gateway.graph import LONGEST
 from services.gateway.vitals import Beacon
 from shared import openapi
+from shared.errors import Problem
 from shared.http import Operation
 
 GRAPHQL = "application/graphql-response+json"
@@ -77,16 +78,59 @@ OPERATIONS = (
             returns={200: GraphqlResponse},
         ),
     ),
+    (
+        Rule("/api/notifications/stream", methods=["GET"]),
+        Operation(
+            id="StreamNotifications",
+            summary="What happens to the caller, as it happens (Server-Sent Events)",
+            access="required",
+            tag="Notifications",
+            returns={200: str},
+        ),
+    ),
+    (
+        Rule("/api/live", methods=["GET"]),
+        Operation(
+            id="Live",
+            summary="The same on a WebSocket",
+            access="optional",
+            tag="Notifications",
+            returns={101: None, 426: Problem},
+        ),
+    ),
 )
+_EVENTS = """Never ends by itself. Each event is `id`, `event` and `data`: `ready` once all that was
+missed is told, then a `notification` for each, as the inbox lists it; `drain`, `expired` and `slow`
+tell of an end and, by `retry`, when to come again. A comment shows now and then that it lives."""
+_MESSAGES = """Opened by the handshake of RFC 6455; this document can't say more of it. Each message
+is JSON with a `type`: `ready`, `notification`, `ping` and `drain` from here; `ping`, `pong` and
+`authenticate` from the client, whose `token` and `after` are for who can't set a header."""
+_RESUME = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The last event that was seen: what came after it is told first",
+    "schema": {"type": "string"},
+}
 
 
 def described() -> dict[str, Any]:
-    """The document, with the media types that are not plain JSON."""
+    """The document, with the media types that are not plain JSON, and what is no plain request."""
     document = openapi.described("gateway", OPERATIONS)
+    _tell_of_media_types(document)
+    for path, said in (("/api/notifications/stream", _EVENTS), ("/api/live", _MESSAGES)):
+        operation = document["paths"][path]["get"]
+        operation["description"] = " ".join(said.split())
+        operation["parameters"].append(_RESUME)
+    return document
+
+
+def _tell_of_media_types(document: dict[str, Any]) -> None:
+    stream = document["paths"]["/api/notifications/stream"]["get"]["responses"]["200"]
+    stream["content"] = {"text/event-stream": stream["content"]["application/json"]}
     beacon = document["paths"]["/api/vitals"]["post"]["requestBody"]["content"]
     beacon["text/plain"] = beacon["application/json"]
     replies = document["paths"]["/graphql"]["post"]["responses"]
     either = replies["200"]["content"]
     either[GRAPHQL] = either["application/json"]
     replies["400"]["content"] |= either
-    return document

@@ -1,5 +1,6 @@
 """Live streams through the whole suite: from an author's article to who follows them."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -8,9 +9,11 @@ import pytest
 
 from deploy.local.stack import Stack
 from services.gateway.tests.listening import Event, Events, events
+from services.gateway.tests.running import stopped
 from tests.e2e.client import Client
 from tests.load.live import idle, members
 
+SILENCE = 5.0  # seconds
 STREAMS = 300
 MOST_BYTES = 60_000  # of one more stream: 5,000 of them in 300 MB
 
@@ -65,6 +68,27 @@ async def test_who_was_away_hears_exactly_what_they_missed(
     async with listening(reader, ready.id) as stream:
         again = await notifications(stream, 7)
     assert [one.id for one in again] == [before.id, *(one.id for one in told)]
+
+
+async def test_who_listens_while_nats_is_silent_misses_nothing(
+    client: Client, listening: Listening, stack: Stack
+) -> None:
+    """Its connections stay open: nobody is told of a cut, and what was sent meanwhile may be sent
+    again.
+    """
+    author, reader = await client.register("author"), await client.register()
+    await reader.ok("POST /profiles/{username}/follow", username=author.username)
+    titles = [f"In silence {number}" for number in range(10)]
+    async with listening(reader) as stream:
+        assert (await stream.next()).type == "ready"
+        with stopped(stack.servers, "nats"):
+            for title in titles:
+                await author.publish(title)
+                await asyncio.sleep(SILENCE / len(titles))
+        told = await notifications(stream, len(titles))
+        await author.publish("After")
+        told += await notifications(stream, 1)
+    assert [one.data["article"]["title"] for one in told] == [*titles, "After"]
 
 
 async def test_an_idle_stream_takes_little_memory(client: Client, stack: Stack) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from services.gateway.tests.listening import STREAM
 from tests.e2e.client import Client
 from tests.e2e.contract import OPERATIONS
 
@@ -39,6 +40,8 @@ async def test_the_suite_answers_as_the_document_says(client: Client, tmp_path: 
         EXAMPLES,
         "--seed",
         "20",
+        "--exclude-path",
+        STREAM,  # a reply without an end
         "--request-timeout",
         "10",
         cwd=tmp_path,

@@ -27,7 +27,7 @@ from services.gateway.settings import Settings
 from services.gateway.sockets import Sockets, check_socket, refusing
 from services.gateway.table import Table, allowed
 from shared import errors
-from shared.errors import AppError, MethodNotAllowed, NotFound
+from shared.errors import AppError, BadRequest, MethodNotAllowed, NotFound
 
 PAGES = frozenset({"/", "/docs", "/healthz", "/openapi.json", "/readyz"})
 _log = structlog.get_logger()
@@ -79,7 +79,7 @@ class Front:
         except AppError as error:
             await self._refuse(exchange, error)
         except ClientGone:
-            exchange.status = CLIENT_GONE
+            await self._let_go(exchange)
         except BrokenOff:
             _log.warning("the reply could not be completed")
             raise
@@ -131,6 +131,14 @@ class Front:
         fields = [(name.lower().encode(), value.encode()) for name, value in said.items()]
         await exchange.start(error.status, fields + self._cors.headers(exchange.fields))
         await exchange.send(b"" if exchange.method == "HEAD" else body)
+
+    async def _let_go(self, exchange: Exchange) -> None:
+        """Of a body in malformed pieces Granian says that its client is gone, who waits: whoever
+        is gone hears nothing.
+        """
+        if not exchange.started:
+            await self._refuse(exchange, BadRequest("The body is malformed, or broke off."))
+        exchange.status = CLIENT_GONE
 
     async def _page(self, scope: Any, receive: Receive, send: Send) -> None:
         fields = headers.read(scope["headers"])

@@ -5,14 +5,15 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from deploy.local.servers import Servers
 from deploy.local.state import free_port
 from shared.testing import until
 
@@ -140,3 +141,15 @@ async def running(
         yield gateway
     finally:
         await gateway.stop()
+
+
+@contextmanager
+def stopped(servers: Servers, name: str) -> Iterator[None]:
+    """A server that does not answer, and is not gone."""
+    pid = servers.children[name].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

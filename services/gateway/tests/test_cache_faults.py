@@ -1,9 +1,6 @@
 """Kept replies while something is away: the service, NATS, Valkey; and those over their time."""
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import UUID
 
 from aiohttp import web
@@ -11,23 +8,11 @@ from aiohttp import web
 from deploy.local.servers import Servers
 from services.gateway.tests.behind import Behind
 from services.gateway.tests.library import Library, library
-from services.gateway.tests.running import Running
+from services.gateway.tests.running import Running, stopped
 from services.gateway.tests.test_cache import another, books, caching, hearing, read, status
 from shared.testing import Signer, until
 
 __all__ = ["another", "books", "caching"]
-
-
-@contextmanager
-def stopped(servers: Servers, name: str) -> Iterator[None]:
-    """A server that does not answer, and is not gone."""
-    pid = servers.children[name].pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def test_without_valkey_memory_serves(

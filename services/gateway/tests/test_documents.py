@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from services.gateway.documents import Part, merge
+from services.gateway.operations import described
 from services.gateway.routes import ROUTES
 from services.gateway.table import Table
 from services.gateway.tests.behind import Behind
@@ -60,6 +62,24 @@ def test_a_part_that_was_never_seen_is_named() -> None:
     merged = merge({"users": part("/api/user", "A", A=OBJECT), "content": None}, TABLE)
     assert merged["x-unavailable"] == ["content"]
     OpenAPIV31SpecValidator(merged).validate()
+
+
+def test_what_the_gateway_answers_itself_is_named() -> None:
+    merged = merge({"gateway": msgspec.convert(described(), Part)}, TABLE)
+    named = {(method.upper(), path) for path, item in merged["paths"].items() for method in item}
+    assert named == {(one.method, one.path) for one in ROUTES if one.upstream == "gateway"}
+    OpenAPIV31SpecValidator(merged).validate()
+
+
+def test_a_stream_and_a_websocket_are_told_as_such() -> None:
+    paths = described()["paths"]
+    stream, live = paths["/api/notifications/stream"]["get"], paths["/api/live"]["get"]
+    assert set(stream["responses"]["200"]["content"]) == {"text/event-stream"}
+    assert {"101", "426"} <= set(live["responses"])
+    for one in (stream, live):
+        assert [(field["name"], field["in"]) for field in one["parameters"]] == [
+            ("Last-Event-ID", "header")
+        ]
 
 
 async def test_the_document_is_what_the_services_say(gateway: Running, behind: Behind) -> None:

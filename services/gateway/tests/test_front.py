@@ -117,6 +117,16 @@ async def test_two_lengths_never_reach_a_service(gateway: Running, behind: Behin
         assert "transfer-encoding" not in said["headers"]
 
 
+@pytest.mark.parametrize("before", [b"", b"%x\r\n%s\r\n" % (100_000, b"a" * 100_000)])
+@pytest.mark.parametrize("piece", [b"-1\r\nx", b"2\r\nabc"])
+async def test_a_body_in_malformed_pieces_is_the_clients_fault(
+    gateway: Running, behind: Behind, before: bytes, piece: bytes
+) -> None:
+    head = b"POST /api/users HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = await gateway.raw(head + before + piece + b"\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+
+
 async def test_a_header_over_the_limit_is_431(gateway: Running) -> None:
     reply = await gateway.send("GET", "/api/articles", headers={"X": "a" * 7000, "Y": "a" * 9500})
     assert reply.status == 431

@@ -1,8 +1,6 @@
 """Clients are limited by address, account and class of route: all gateways together."""
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
@@ -20,7 +18,7 @@ from deploy.local.state import free_port
 from services.gateway.limits.admission import ACCOUNT, ADDRESS, CLASSES, network
 from services.gateway.tests.behind import Behind
 from services.gateway.tests.conftest import Told
-from services.gateway.tests.running import Answer, Running, running, start
+from services.gateway.tests.running import Answer, Running, running, start, stopped
 from shared.testing import Signer, until
 
 LOGIN = CLASSES["login"]
@@ -213,17 +211,12 @@ async def test_without_valkey_each_gateway_limits_and_none_hangs(
     limited: Running, other: Running, behind: Behind, servers: Servers, client: dict[str, str]
 ) -> None:
     assert LOGIN is not None
-    pid = servers.children["valkey"].pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped(servers, "valkey"):
         begun = time.monotonic()
         answers = await login(limited, client, LOGIN.quota + 5)
         assert statuses(answers) == {200: LOGIN.quota, 429: 5}
         assert statuses(await login(other, client)) == {200: 1}
         assert time.monotonic() - begun < 10
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
     async def together() -> bool:
         fresh = {"X-Forwarded-For": str(IPv4Address(next(_addresses)))}

@@ -1,8 +1,6 @@
 """Who has written reads what they wrote: positions by caller, across gateways, without Valkey."""
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +16,7 @@ from deploy.local.servers import Servers
 from services.gateway.positions import MOST_CALLERS, REMEMBERED_SECONDS, Memory
 from services.gateway.tests.behind import Behind, echo
 from services.gateway.tests.conftest import Told
-from services.gateway.tests.running import Answer, Running, running
+from services.gateway.tests.running import Answer, Running, running, stopped
 from shared.testing import Signer, until
 
 
@@ -169,10 +167,7 @@ async def test_a_position_that_is_none_is_no_harm(
 async def test_without_valkey_memory_serves_and_few_pay(
     gateway: Running, behind: Behind, me: dict[str, str], servers: Servers, signer: Signer
 ) -> None:
-    pid = servers.children["valkey"].pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped(servers, "valkey"):
         await write(gateway, behind, me, "content=33")
         begun, count = time.monotonic(), 0
         while time.monotonic() - begun < 2.5:
@@ -182,8 +177,6 @@ async def test_without_valkey_memory_serves_and_few_pay(
         assert count > 40
         checks = (await gateway.send("GET", "/readyz")).json["checks"]
         assert checks["valkey"] == "does not answer"
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
     async def back() -> bool:
         await write(gateway, behind, me, "content=34")

@@ -24,9 +24,13 @@ Started = Callable[[str], AbstractAsyncContextManager[Running]]
 
 @pytest.fixture(params=["granian", "hypercorn"])
 def before(
-    request: pytest.FixtureRequest, folder: Path, session: aiohttp.ClientSession, told: Told
+    request: pytest.FixtureRequest,
+    folder: Path,
+    session: aiohttp.ClientSession,
+    told: Told,
+    behind: Behind,
 ) -> Started:
-    """Starts a gateway in front of a service at the URL given."""
+    """Starts a gateway whose content service is at the URL given; the others echo."""
 
     def start(url: str) -> AbstractAsyncContextManager[Running]:
         return running(
