@@ -31,7 +31,7 @@ from deploy.local.suite import PROCESSES, SERVICES
 BASE = "docker.io/library/python:3.13-slim"
 OFFICIAL = "PYTHON_SHA256="  # in its environment, but not of one that was made by `stand-in.sh`
 MOST = 200_000_000  # bytes, of an image
-MOST_OVER_STAND_IN = 74_000_000  # bytes; the official base has about 125 MB, this one more
+MOST_OVER_STAND_IN = 75_000_000  # bytes; the official base has about 125 MB, this one more
 
 
 def engine() -> list[str] | None:
