@@ -12,6 +12,7 @@ from shared.database import Connection, connection
 
 WAIT_SECONDS = 0.5
 _REMEMBERED = 10_000
+_PART = 0.05  # seconds of which one counts that took longer: the machine stood still
 # An outbox position that is still missing when a larger one has been here for this long was
 # applied, and its inbox row cleaned up: no transaction commits an hour after it took its number.
 _SETTLED = timedelta(hours=1)
@@ -38,34 +39,34 @@ class Applied:
 
         Raises `Unavailable`.
         """
-        pause, loop = 0.004, asyncio.get_running_loop()
-        while True:
-            changed, began = self._changed, loop.time()
-            try:
-                async with asyncio.timeout(seconds):
-                    if await self._is_applied(source, position):
-                        return True
-            except TimeoutError:
-                return False
-            seconds -= loop.time() - began + await _nap(changed, pause)
-            pause = min(pause * 2, 0.064, max(seconds, 0.0))
-
-    async def _is_applied(self, source: str, position: int) -> bool:
         if (source, position) in self._seen:
             return True
-        async with connection() as db:
-            applied = await select_applied(db, source, position, datetime.now(UTC) - _SETTLED)
-        if applied:
-            self.add(source, position)
-        return applied
+        waiting, loop = (
+            asyncio.create_task(self._applied(source, position)),
+            asyncio.get_running_loop(),
+        )
+        try:
+            while seconds > 0 and not waiting.done():
+                began, part = loop.time(), min(seconds, _PART)
+                await asyncio.wait({waiting}, timeout=part)
+                seconds -= min(loop.time() - began, part)
+            return waiting.done() and waiting.result()
+        finally:
+            waiting.cancel()
+            await asyncio.wait({waiting})
 
-
-async def _nap(changed: asyncio.Event, seconds: float) -> float:
-    """Sleep until `changed`, and for so many seconds at most; returns how many of them."""
-    began = asyncio.get_running_loop().time()
-    with suppress(TimeoutError):
-        await asyncio.wait_for(changed.wait(), seconds)
-    return min(asyncio.get_running_loop().time() - began, seconds)
+    async def _applied(self, source: str, position: int) -> bool:
+        pause = 0.004
+        while (source, position) not in self._seen:
+            changed = self._changed
+            async with connection() as db:
+                if await select_applied(db, source, position, datetime.now(UTC) - _SETTLED):
+                    self.add(source, position)
+                    break
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), pause)
+            pause = min(pause * 2, 0.064)
+        return True
 
 
 async def select_applied(
