@@ -1,20 +1,18 @@
 """The asyncpg pool of a service, and the transaction that its edge opens."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, LiteralString, Protocol
 
 import asyncpg
-from opentelemetry import trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
 from quart import Quart, current_app
 
 from shared.context import current_work, seconds_left
 from shared.errors import Unavailable
 from shared.pressure import Pressure
 from shared.settings import DataSettings
+from shared.statements import CountedConnection
 
 _UNREACHABLE = (
     OSError,  # refused, reset, or timed out: TimeoutError is one
@@ -30,10 +28,7 @@ _UNREACHABLE = (
 # A statement is planned once and not for each of its values: lists would plan for longer than they
 # run. So each must have a plan that is right for all values, as tests hold.
 SESSION = {"plan_cache_mode": "force_generic_plan"}
-_tracer = trace.get_tracer("quartet.database")
 _RELAY = 1  # its session is not of the pool
-
-
 UNDO_SECONDS = 0.2  # that a caller waits while what failed is undone
 _undoing: set[asyncio.Task[Any]] = set()
 
@@ -51,84 +46,6 @@ class Connection(Protocol):
     async def fetch(self, query: LiteralString, *args: object) -> list[Any]: ...
     async def fetchrow(self, query: LiteralString, *args: object) -> Any: ...
     async def fetchval(self, query: LiteralString, *args: object) -> Any: ...
-
-
-# What asyncpg ends a transaction with. It must reach the server after the deadline too: the
-# connection goes back to the pool.
-_ENDINGS = ("COMMIT", "ROLLBACK", "RELEASE")
-
-
-class CountedConnection(asyncpg.Connection):
-    """Adds each statement, and its seconds, to the current work, and notes that it was answered."""
-
-    pressure: Pressure | None = None
-
-    async def execute(self, query: str, *args: Any, **options: Any) -> Any:
-        with _counted(self, query, options, bounded=not query.startswith(_ENDINGS)):
-            return await super().execute(query, *args, **options)
-
-    async def executemany(self, command: str, *args: Any, **options: Any) -> Any:
-        with _counted(self, command, options):
-            return await super().executemany(command, *args, **options)
-
-    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
-        with _counted(self, query, options):
-            return await super().fetch(query, *args, **options)
-
-    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
-        with _counted(self, query, options):
-            return await super().fetchrow(query, *args, **options)
-
-    async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
-        with _counted(self, query, options):
-            return await super().fetchval(query, *args, **options)
-
-
-def _span(statement: str) -> Any:
-    """A span for a statement of a request or event whose spans are wanted. It tells that the
-    statement failed and not why: PostgreSQL quotes rows in its errors, mail addresses among them.
-    """
-    if not trace.get_current_span().is_recording():
-        return nullcontext(trace.INVALID_SPAN)
-    return _tracer.start_as_current_span(
-        statement.split(None, 1)[0],
-        kind=SpanKind.CLIENT,
-        attributes={"db.system.name": "postgresql", "db.query.text": statement},
-        record_exception=False,
-        set_status_on_exception=False,
-    )
-
-
-@contextmanager
-def _counted(
-    db: CountedConnection, query: str, options: dict[str, Any], *, bounded: bool = True
-) -> Iterator[None]:
-    """Raises `Unavailable` when the deadline of the work has passed; else it bounds the statement,
-    which asyncpg cancels in the server.
-    """
-    left = seconds_left() if bounded else None
-    if left is not None:
-        if left <= 0:
-            raise Unavailable("The deadline has passed.")
-        limit = options.get("timeout") or current_app.extensions["settings"].statement_timeout
-        options["timeout"] = min(left, limit)
-    work, begun = current_work(), time.perf_counter()
-    try:
-        with _span(query) as span:
-            try:
-                yield
-            except BaseException:
-                span.set_status(Status(StatusCode.ERROR))
-                raise
-        if db.pressure is not None:
-            db.pressure.answered()
-    except asyncpg.PostgresError as error:
-        error.detail = None  # quotes the row, which no log may hold
-        raise
-    finally:
-        if work is not None:
-            work.statements += 1
-            work.database_seconds += time.perf_counter() - begun
 
 
 class TooManyConnections(Exception):

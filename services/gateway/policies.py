@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 from quart import Quart
 
 from services.gateway.limits.admission import ACCOUNT, ADDRESS, CLASSES, Quotas
-from services.gateway.limits.gcra import Policy
+from services.gateway.limits.gcra import MOST_A_SECOND, Policy
 from services.gateway.settings import Settings
 from services.gateway.table import Cache, Limit, Route, Table
 from shared.background import background
@@ -136,6 +136,9 @@ def read(path: Path, routes: Sequence[Route]) -> tuple[list[Route], Quotas]:
 def _quotas(reading: Reading) -> Quotas:
     said = reading.entries("limits", Quota)
     told = {name: Policy(name, quota.quota, quota.window) for name, quota in said.items()}
+    for name, quota in said.items():
+        if quota.quota > MOST_A_SECOND * quota.window:
+            reading.fault("limits", name, f"more than {MOST_A_SECOND} a second")
     for name in told.keys() - CLASSES.keys() - {ADDRESS.name, ACCOUNT.name}:
         reading.fault("limits", name, "no such limit")
     classes = {name: told.get(name, policy) for name, policy in CLASSES.items()}

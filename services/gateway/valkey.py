@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 WAIT = 0.2
 PAUSE = 1.0
-CONNECTIONS = 8  # kept for good; a question takes microseconds, to open many at once takes longer
+CONNECTIONS = 16  # kept for good; a question takes microseconds, to open many at once takes longer
 _log = structlog.get_logger()
 
 

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 MOST_KEYS = 10_000
+MOST_A_SECOND = 10_000  # of one quota: steps are whole microseconds, and so are right to 1 %
 # Each key holds the instant, in microseconds, when its quota will be whole again. A request moves
 # it on by one step, unless it would then be further away than the window; where one key refuses,
 # none is moved. The reply holds, for each key, what `Verdict` is made of.

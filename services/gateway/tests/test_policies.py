@@ -61,6 +61,7 @@ limit = "write"
         ("[routes]\n'GET /api/tags' = { upstream = 'users' }", "2: GET /api/tags: .*upstream"),
         ("[routes]\n'GET /api/tags' = { cache = { swr = 1 } }", "2: GET /api/tags: .*seconds"),
         ("[limits]\nwrite = { quota = 0, window = 1 }", "2: write: .*>= 1"),
+        ("[limits]\nread = { quota = 20_001, window = 2 }", "2: read: more than 10000 a second"),
         ("[limits]\naddress = { quota = 1, window = 1 }\nx = { quota = 1, window = 1 }", "3: x"),
         ("\n[rotes]", "2: rotes: no such section"),
         ("[routes]\n'GET /api/tags' = {", "2: "),

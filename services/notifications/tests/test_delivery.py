@@ -24,10 +24,11 @@ from services.notifications.tests.facts import (
     unfollowed,
 )
 from shared.context import begin_work
-from shared.database import Connection, CountedConnection
+from shared.database import Connection
 from shared.events import Event
 from shared.events.content import ArticleFavorited, ArticlePublished
 from shared.events.users import UserFollowed
+from shared.statements import CountedConnection
 
 Told = set[tuple[UUID, str, str]]
 

@@ -35,8 +35,9 @@ from services.notifications.tests.facts import (
 from services.notifications.tests.people import Member
 from services.notifications.tests.postbox import Postbox
 from shared.context import begin_work
-from shared.database import Connection, CountedConnection, transaction
+from shared.database import Connection, transaction
 from shared.jobs import enqueue
+from shared.statements import CountedConnection
 
 
 async def test_who_registers_is_welcomed_once_however_often_it_is_told(
