@@ -85,6 +85,26 @@ RACES = (
         target=0.92,
         floor=0.6,
     ),
+    Race(
+        "ceiling-hit",
+        "ceiling: the bare server with a constant, against FastAPI returning it",
+        ours="bare",
+        path="/constant",
+        peer="fastapi",
+        peer_path="/constant",
+        target=3.0,
+        floor=0.4,
+    ),
+    Race(
+        "ceiling-forward",
+        "ceiling: the bare server with a constant, against nginx forwarding",
+        ours="bare",
+        path="/constant",
+        peer="nginx-forward",
+        peer_path=SMALL,
+        target=0.3,
+        floor=0.15,
+    ),
 )
 
 

@@ -1,5 +1,7 @@
 """What runs while we measure: the suite, more doors to it, and the peers, on one machine."""
 
+import asyncio
+import compileall
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -151,6 +153,10 @@ def _command(service: str) -> tuple[str, ...]:
 
 def _peer(name: str, port: int) -> tuple[str, ...]:
     programs = load.VENV / "bin"
+    if name == "bare":
+        granian = f"-m granian bench.peers.bare:app --interface asginl --http 1 --port {port}"
+        arguments = f"--workers {WORKERS} --loop uvloop --no-log --no-access-log"
+        return (str(load.VENV / "suite/bin/python"), *granian.split(), *arguments.split())
     if name == "fastapi":
         arguments = f"--port {port} --workers {WORKERS} --no-access-log --log-level warning"
         uvicorn = (
@@ -162,6 +168,14 @@ def _peer(name: str, port: int) -> tuple[str, ...]:
     return (str(programs / "python"), *gunicorn.split(), *arguments.split())
 
 
+def _compile() -> None:
+    """As images do. A process that compiles what it imports keeps ten megabytes of that for good,
+    and where the environment forbids to write bytecode down, each of them compiles anew.
+    """
+    for folder in (load.VENV / "suite" / "lib", suite.ROOT / "services", suite.ROOT / "shared"):
+        compileall.compile_dir(folder, quiet=2)
+
+
 def _say_nothing(name: str, sentence: str) -> None:
     pass
 
@@ -171,5 +185,6 @@ async def places(
     folder: Path, say: Say, told: Mapping[str, str] | None = None
 ) -> AsyncIterator[Places]:
     """A stack in `folder` with the benchmark's settings, and its doors."""
+    await asyncio.to_thread(_compile)
     async with Stack(folder, told=TOLD | dict(told or {}), say=say, command=_command) as stack:
         yield Places(stack)
