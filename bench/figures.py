@@ -29,6 +29,7 @@ from tests.load.live import delays
 FOLLOWERS = 10_000
 LOGINS = 50  # a second
 EVENTS = 100  # a second
+HEARING = ("gateway-hearing-1", "gateway-hearing-2")
 FEW, MANY = 10_000, 1_000_000
 DEEP = f"{LIST}?offset=9000"
 REST_SECONDS = 5.0
@@ -80,15 +81,28 @@ async def stall(places: Places, rounds: int, seconds: float) -> Figures:
 
 
 async def live(places: Places, rounds: int, seconds: float) -> Figures:
-    """Milliseconds from the fact until a stream of the gateway tells it, at `EVENTS` a second."""
-    found: Figures = {"live-p50": [], "live-p99": []}
-    async with aiohttp.ClientSession() as session:
+    """Milliseconds from the fact until a stream of the gateway tells it, at `EVENTS` a second; and
+    until two more gateways have forgotten what it makes out of date, the slower of both.
+    """
+    found: Figures = {"live-p50": [], "live-p99": [], "purge-p50": [], "purge-p99": []}
+    async with aiohttp.ClientSession() as session, places.opened(*HEARING):
         client = Client(session, places.stack.url)
+        logs = [places.stack.state.logs / f"{name}.log" for name in HEARING]
         for _ in range(rounds):
+            before = [len(_purges(log)) for log in logs]
             told = await delays(client, rate=EVENTS, seconds=seconds)
             found["live-p50"].append(told.p50)
             found["live-p99"].append(told.p99)
+            took = [sorted(_purges(log)[n:]) for log, n in zip(logs, before, strict=True)]
+            found["purge-p50"].append(max(each[len(each) // 2] for each in took))
+            found["purge-p99"].append(max(each[len(each) * 99 // 100] for each in took))
     return found
+
+
+def _purges(log: Path) -> list[float]:
+    """The milliseconds of each event that a gateway has heard."""
+    lines = (line for line in log.read_bytes().splitlines() if b'"event heard"' in line)
+    return [msgspec.json.decode(line)["lag_ms"] for line in lines]
 
 
 async def fan_out(places: Places, rounds: int) -> Figures:

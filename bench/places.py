@@ -116,6 +116,8 @@ class Places:
     def _differs(self, name: str) -> dict[str, str]:
         if name == "gateway-uncached":
             return {"GATEWAY_CACHE": "off"}
+        if name.startswith("gateway-hearing"):
+            return {"QUARTET_LOG_LEVEL": "debug"}  # which says of each event when it was heard
         if name == "gateway-forward":
             return {"GATEWAY_CACHE": "off", "GATEWAY_CONTENT_URL": self._open["nginx-small"].url}
         if name == "gateway-untraced":

@@ -1,7 +1,6 @@
 """A run as JSON, as a table and as plots, in `docs/results`."""
 
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -76,8 +75,8 @@ def _race(case: Race, result: Result) -> str:
         f"{result.of('peer', 'rate'):,.0f}",
         f"{result.ratio:.2f} ×",
         f"{result.spread:.0%}",
-        f"{case.target:g} ×",
-        _verdict(result.ratio >= case.target),
+        "" if case.target is None else f"{case.target:g} ×",
+        "" if case.target is None else _verdict(result.ratio >= case.target),
         f"{result.of('ours', 'cpu_ms'):.3f} ms",
         f"{result.of('peer', 'cpu_ms'):.3f} ms",
     )
@@ -97,10 +96,3 @@ def _goal(goal: Goal, values: list[float]) -> str:
 
 def _verdict(reached: bool) -> str:
     return "reached" if reached else "**not reached**"
-
-
-def lines(run: Run) -> Iterator[str]:
-    """The same in short, for a terminal."""
-    for case, result in _compared(run):
-        word = "reached" if result.ratio >= case.target else "not reached"
-        yield f"{case.name:14} {result.ratio:6.2f} × of {case.target:g} ×  {word}"
