@@ -9,8 +9,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from shared.database import Connection, connection
+from shared.position import WAIT_SECONDS
 
-WAIT_SECONDS = 0.5
 _REMEMBERED = 10_000
 _PART = 0.05  # seconds of which one counts that took longer: the machine stood still
 # An outbox position that is still missing when a larger one has been here for this long was

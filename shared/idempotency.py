@@ -10,15 +10,17 @@ import os
 import sys
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from quart import Response, current_app, request
 
 from shared.context import current_work
-from shared.database import Connection, connection, open_transaction
 from shared.errors import Conflict, Invalid, Unavailable
+
+if TYPE_CHECKING:
+    from shared.database import Connection
 
 HEADER = "Idempotency-Key"
 LONGEST = 255
@@ -66,7 +68,7 @@ class Attempt:
         self.db: Connection | None = None
         self._stack = AsyncExitStack()
 
-    async def open(self) -> Connection:
+    async def open(self) -> "Connection":
         """The transaction, once no other request of this key has one.
 
         Raises `AnsweredMeanwhile`, `KeyReused` or `Unavailable`.
@@ -79,7 +81,9 @@ class Attempt:
                 raise
         return self.db
 
-    async def _begin(self) -> Connection:
+    async def _begin(self) -> "Connection":
+        from shared.database import open_transaction
+
         db = await self._stack.enter_async_context(open_transaction())
         await lock_key(db, self.id)
         self.first = await find_answer(db, self)
@@ -107,6 +111,9 @@ async def begin() -> Response | None:
     if not key.strip() or len(key) > LONGEST or not key.isprintable():
         fault = f"must have 1 to {LONGEST} printable characters"
         raise Invalid("The key is not valid.", errors={HEADER: [fault]})
+    # Here, since every service loads this module, and one without a database needs no driver.
+    from shared.database import connection
+
     work = current_work()
     assert work is not None
     body: Any = await request.get_data()
@@ -149,13 +156,13 @@ def _attempt() -> Attempt | None:
     return None if work is None else work.enclosing
 
 
-async def lock_key(db: Connection, id_: bytes) -> None:
+async def lock_key(db: "Connection", id_: bytes) -> None:
     """Wait until no other transaction holds the key, and hold it until this one ends."""
     number = int.from_bytes(id_[:8], signed=True)
     await db.execute("SELECT pg_advisory_xact_lock($1)", number)
 
 
-async def find_answer(db: Connection, attempt: Attempt) -> Answer | None:
+async def find_answer(db: "Connection", attempt: Attempt) -> Answer | None:
     """The first answer to the attempt's request. Raises `KeyReused`."""
     row = await db.fetchrow(
         "SELECT fingerprint, sealed FROM idempotency_keys WHERE id = $1", attempt.id
@@ -167,7 +174,7 @@ async def find_answer(db: Connection, attempt: Attempt) -> Answer | None:
     return _unsealed(attempt.secret, row["sealed"])
 
 
-async def insert_answer(db: Connection, attempt: Attempt, answer: Answer, now: datetime) -> None:
+async def insert_answer(db: "Connection", attempt: Attempt, answer: Answer, now: datetime) -> None:
     """Keep an answer."""
     await db.execute(
         """INSERT INTO idempotency_keys (id, fingerprint, sealed, created_at)

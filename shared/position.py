@@ -7,6 +7,7 @@ dictionaries of integers: `users=1234, content=56`.
 POSITION = "Quartet-Position"
 AFTER = "Quartet-After"
 APPLIED = "Quartet-Applied"
+WAIT_SECONDS = 0.5  # for what the caller has seen to be here as well
 _MOST = 8
 
 

@@ -16,7 +16,6 @@ from quart.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 
 from shared import errors, idempotency, position
-from shared.applied import WAIT_SECONDS
 from shared.auth import identify
 from shared.context import current_work, trace_id
 from shared.errors import AppError
@@ -110,7 +109,7 @@ async def _catch_up() -> None:
     applied = current_app.extensions.get("applied")
     if not header or applied is None:
         return
-    seconds = WAIT_SECONDS if request.method in ("GET", "HEAD") else PATIENCE_SECONDS
+    seconds = position.WAIT_SECONDS if request.method in ("GET", "HEAD") else PATIENCE_SECONDS
     publishers, wanted = current_app.extensions["publishers"], position.parse(header)
     wanted = {source: number for source, number in wanted.items() if source in publishers}
     seen = await asyncio.gather(

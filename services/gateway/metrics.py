@@ -1,34 +1,68 @@
 """The internal port where metrics are read."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from threading import Thread
+from typing import Any
 
-from aiohttp import web
+import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quart import Quart
 
 from services.gateway.settings import Settings
 
+_log = structlog.get_logger()
 
-async def _show(_: web.Request) -> web.Response:
-    # Takes milliseconds where there are many series, which no request should wait for.
-    text = await asyncio.to_thread(generate_latest)
-    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = 5.0  # seconds for who connects and says nothing
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != "/metrics":
+            self.send_error(404)
+            return
+        text = generate_latest()
+        self.send_response(200)
+        self.send_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        """Whoever asks does so every few seconds."""
+
+
+class _Server(ThreadingTCPServer):
+    """prometheus_client's own would show metrics at every path, and ask DNS for its own name."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        _log.warning("metrics were not delivered", exc_info=True)
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 def use_metrics(app: Quart, settings: Settings) -> None:
-    """Let `app` show its metrics at `/metrics`, on a port that the public does not reach."""
+    """Let `app` show its metrics at `/metrics`, on a port that the public does not reach. In
+    threads: with many series it takes milliseconds, which no request should wait for.
+    """
     if settings.metrics_port == 0:
         return
+    kind = _Server6 if ":" in settings.metrics_host else _Server
 
     @app.while_serving
     async def metrics_port() -> AsyncGenerator[None, None]:
-        site = web.Application()
-        site.router.add_get("/metrics", _show)
-        runner = web.AppRunner(site, access_log=None, shutdown_timeout=0.5)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, settings.metrics_host, settings.metrics_port).start()
-            yield
-        finally:
-            await runner.cleanup()
+        with kind((settings.metrics_host, settings.metrics_port), _Handler) as server:
+            serving = Thread(target=server.serve_forever, name="metrics", daemon=True)
+            serving.start()
+            try:
+                yield
+            finally:
+                await asyncio.to_thread(server.shutdown)
+                serving.join()

@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from quart import Quart
 
 from services.gateway.messages.exchange import Exchange, Send
@@ -15,6 +14,9 @@ from services.gateway.table import Route
 from services.gateway.upstream.upstreams import Upstreams
 from shared.background import end
 from shared.errors import AppError, BadRequest
+
+if TYPE_CHECKING:
+    from services.gateway.upstream.session import Socket
 
 RESTART, GOING_AWAY, TOO_SLOW = 1012, 1001, 1013
 FAREWELL_SECONDS = 3.0
@@ -75,7 +77,7 @@ class Sockets:
                 await exchange.accept(service.protocol)
                 await self._lead(exchange, service)
 
-    async def _lead(self, exchange: Exchange, service: aiohttp.ClientWebSocketResponse) -> None:
+    async def _lead(self, exchange: Exchange, service: "Socket") -> None:
         """Until one side ends, or we do."""
         upwards = asyncio.create_task(_upwards(exchange, service))
         downwards = asyncio.create_task(self._downwards(exchange, service))
@@ -86,19 +88,19 @@ class Sockets:
             await end(upwards, downwards, leaving)
         if leaving.done() and not leaving.cancelled():
             await exchange.close(RESTART, "drain")
-            await service.close(code=GOING_AWAY)
+            await service.close(GOING_AWAY)
         elif upwards.done() and not upwards.cancelled():
-            await service.close(code=_said(upwards.result()))
+            await service.close(_said(upwards.result()))
         else:
             await exchange.close(downwards.result())
 
-    async def _downwards(self, exchange: Exchange, service: aiohttp.ClientWebSocketResponse) -> int:
+    async def _downwards(self, exchange: Exchange, service: "Socket") -> int:
         """Until the service ends; how it ended, or why we do."""
         try:
             async for message in service:
-                key = "text" if message.type is aiohttp.WSMsgType.TEXT else "bytes"
+                key = "text" if isinstance(message, str) else "bytes"
                 async with asyncio.timeout(self._patience):
-                    await exchange.send_message({"type": "websocket.send", key: message.data})
+                    await exchange.send_message({"type": "websocket.send", key: message})
         except TimeoutError:
             return TOO_SLOW
         return _said(service.close_code)
@@ -109,7 +111,7 @@ def _said(code: int | None) -> int:
     return GOING_AWAY if code in _UNSAYABLE else code or 1000
 
 
-async def _upwards(exchange: Exchange, service: aiohttp.ClientWebSocketResponse) -> int | None:
+async def _upwards(exchange: Exchange, service: "Socket") -> int | None:
     """Until the client ends; how it ended."""
     while True:
         message = await exchange.receive()
@@ -117,10 +119,7 @@ async def _upwards(exchange: Exchange, service: aiohttp.ClientWebSocketResponse)
             code: int | None = message.get("code")
             return code
         text = message.get("text")
-        if text is None:
-            await service.send_bytes(message["bytes"])
-        else:
-            await service.send_str(text)
+        await service.send(message["bytes"] if text is None else text)
 
 
 class Leaving:

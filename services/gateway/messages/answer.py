@@ -5,15 +5,18 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-import aiohttp
 from multidict import CIMultiDict
 
 
-class Unreached(aiohttp.ClientError):
+class Failed(Exception):
+    """A service gave no valid answer."""
+
+
+class Unreached(Failed):
     """No connection could be had; nothing was sent."""
 
 
-class NothingAnswered(aiohttp.ClientError):
+class NothingAnswered(Failed):
     """A connection ended before a reply began; the request may have been served or not."""
 
 
@@ -50,7 +53,7 @@ class Answer:
         )
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises `aiohttp.ClientError` or `OSError` where it breaks off."""
+        """The body as it comes. Raises `Failed` or `OSError` where it breaks off."""
         while True:
             if self._pieces:
                 piece = self._pieces.popleft()

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
-import aiohttp
 import msgspec
 from multidict import CIMultiDict
 
+from services.gateway.messages.answer import Failed
 from shared import idempotency
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
@@ -48,7 +48,7 @@ class Reply:
         try:
             async for piece in self._pieces():
                 yield piece
-        except (aiohttp.ClientError, OSError) as error:
+        except (Failed, OSError) as error:
             raise BrokenOff from error
 
     def close(self) -> None:

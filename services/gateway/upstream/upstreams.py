@@ -6,18 +6,18 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from multidict import CIMultiDict
 from opentelemetry import metrics, trace
 from quart import Quart
 
+from services.gateway.messages.answer import Failed, NothingAnswered, Unreached
 from services.gateway.messages.calls import BrokenOff, Reply, Request
 from services.gateway.settings import Settings
 from services.gateway.upstream import hedging
 from services.gateway.upstream.bulkhead import Priority
-from services.gateway.upstream.connections import NOT_REACHED, Connections, NothingAnswered
+from services.gateway.upstream.connections import Connections
 from services.gateway.upstream.discovery import Directory, is_dynamic
 from services.gateway.upstream.endpoints import READY, Endpoint, Service
 from services.gateway.upstream.gauges import observe
@@ -25,6 +25,9 @@ from services.gateway.upstream.guard import Guard
 from shared.background import background
 from shared.errors import BadGateway, GatewayTimeout, Unavailable
 from shared.service import DEADLINE
+
+if TYPE_CHECKING:
+    from services.gateway.upstream.session import Socket
 
 PROBE_SECONDS = 0.5
 PROBE_PATIENCE = 1.0
@@ -81,11 +84,11 @@ class Upstreams:
         try:
             async with asyncio.timeout(limit + upload) as patience:
                 return await self._ask_guarded(upstream, request, priority, patience)
-        except NOT_REACHED as error:
+        except Unreached as error:
             raise Unavailable(f"The {upstream} service can't be reached.") from error
         except TimeoutError as error:
             raise GatewayTimeout(f"The {upstream} service did not answer in time.") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (Failed, OSError) as error:
             raise BadGateway(f"The {upstream} service gave no valid answer.") from error
 
     async def _ask_guarded(
@@ -101,7 +104,7 @@ class Upstreams:
             reply = await self._ask_any(self.services[upstream], guard, request, patience)
         except BaseException as error:
             late = isinstance(error, TimeoutError) or patience.expired()
-            if telling and (late or isinstance(error, aiohttp.ClientError | OSError)):
+            if telling and (late or isinstance(error, Failed | OSError)):
                 guard.fail(begun, slow=late)
             else:
                 guard.forget(begun)
@@ -133,7 +136,7 @@ class Upstreams:
                 if not busy or not _affordable(service, guard, "unavailable", len(tried)):
                     return reply
                 reply.close()
-            except NOT_REACHED:
+            except Unreached:
                 if len(tried) >= len(service.endpoints):
                     raise
                 continue
@@ -167,7 +170,7 @@ class Upstreams:
     ) -> Reply:
         try:
             reply = await self._send(endpoint, request, _left(patience))
-        except NOT_REACHED:
+        except Unreached:
             endpoint.note("can't be reached")
             raise
         except NothingAnswered:
@@ -196,7 +199,7 @@ class Upstreams:
 
     async def open_socket(
         self, upstream: str, target: str, headers: CIMultiDict[str], protocols: Sequence[str]
-    ) -> aiohttp.ClientWebSocketResponse:
+    ) -> "Socket":
         """Open a WebSocket to a service. Raises `Unavailable`, `GatewayTimeout`, and `BadGateway`
         where the service takes none.
         """
@@ -206,12 +209,12 @@ class Upstreams:
                 return await self._connections.open_socket(
                     endpoint.url + target, headers, protocols
                 )
-        except NOT_REACHED as error:
+        except Unreached as error:
             endpoint.note("can't be reached")
             raise Unavailable(f"The {upstream} service can't be reached.") from error
         except TimeoutError as error:
             raise GatewayTimeout(f"The {upstream} service did not answer in time.") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (Failed, OSError) as error:
             raise BadGateway(f"The {upstream} service takes no WebSocket there.") from error
 
     async def fetch(self, upstream: str, target: str, timeout: float) -> bytes:
@@ -244,7 +247,7 @@ class Upstreams:
                     reply = await self._send(endpoint, request, PROBE_PATIENCE)
                 reply.close()
                 endpoint.note(READY if reply.status == 200 else f"answered {reply.status}")
-            except (aiohttp.ClientError, OSError) as error:
+            except (Failed, OSError) as error:
                 endpoint.note(f"does not answer ({type(error).__name__})")
             await asyncio.sleep(PROBE_SECONDS)
 

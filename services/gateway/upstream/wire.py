@@ -1,7 +1,7 @@
 """HTTP/1.1 to the services, for whole requests: one write, one parse, no more.
 
 Forwarding takes a fifth less time than by aiohttp's client, which does all else: bodies that come
-bit by bit, HEAD, and services behind TLS. Both fail in the same ways; see `connections`.
+bit by bit, HEAD, and services behind TLS. Both fail in the same ways; see `session`.
 """
 
 import asyncio
@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
-import aiohttp
 import httptools
 from multidict import CIMultiDict
 
-from services.gateway.messages.answer import Answer, NothingAnswered, Unreached
+from services.gateway.messages.answer import Answer, Failed, NothingAnswered, Unreached
 from services.gateway.messages.body import ONE_PIECE
 
 _BODILESS = frozenset({204, 304})
@@ -42,7 +41,7 @@ class Wire:
         """Send a request and wait for its answer, as long as the caller does; `limit` is for each
         further piece of a long one.
 
-        Raises `Unreached`, `NothingAnswered`, or another `aiohttp.ClientError` for what is none.
+        Raises `Unreached`, `NothingAnswered`, or just `Failed` for what is none.
         """
         place = self._places.get(url)
         if place is None:
@@ -137,7 +136,7 @@ class _Line(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            answer.fail(aiohttp.ClientPayloadError(str(error)))
+            answer.fail(Failed(str(error)))
             self.end()
             return
         if answer.done:
@@ -149,7 +148,7 @@ class _Line(asyncio.Protocol):
             if answer.begun and not self._framed and error is None:
                 answer.end()  # it ends where the connection does (RFC 9112, 6.3)
             elif answer.status or self._raw:
-                answer.fail(aiohttp.ServerDisconnectedError("the answer broke off"))
+                answer.fail(Failed("the answer broke off"))
             else:
                 answer.fail(NothingAnswered("the connection ended before an answer"))
         self._release()
