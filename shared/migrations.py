@@ -3,14 +3,19 @@
 import asyncio
 import re
 import time
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 import asyncpg
 import msgspec
+import structlog
 
+SERVER_SECONDS = 60.0  # for a PostgreSQL that starts when we do
+SCHEMA_SECONDS = 300.0  # for migrations that somebody else applies
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _LOCK = 0x71756172  # any number that all runners of one database agree on
+_log = structlog.get_logger()
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -117,3 +122,17 @@ async def _apply(db: Any, known: list[Migration]) -> list[str]:
                 step.name,
             )
     return [step.name for step in missing]
+
+
+async def bring(command: str, url: str, packages: Sequence[str]) -> int:
+    """Apply the migrations, or wait until somebody else has; the server may be starting too.
+    Returns the exit code.
+    """
+    if command == "migrate":
+        _log.info("migrated", applied=await migrate(url, *packages, patience=SERVER_SECONDS))
+        return 0
+    missing = await await_migrations(url, *packages, patience=SCHEMA_SECONDS)
+    if missing:
+        _log.error("the database lacks migrations", missing=missing)
+        return 75  # sysexits.h EX_TEMPFAIL
+    return 0

@@ -6,29 +6,27 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from hypercorn.asyncio import serve as serve_hypercorn
 from hypercorn.config import Config
 
-from shared import commands
 from shared.drain import Requests, drain
-from shared.migrations import await_migrations, migrate
 from shared.settings import EX_CONFIG, DataSettings, ServiceSettings, SettingsError, load
-from shared.snapshot import Snapshot
 from shared.telemetry import start_logging, start_telemetry, stop_telemetry
+
+if TYPE_CHECKING:
+    from shared.snapshot import Snapshot
 
 S = TypeVar("S", bound=ServiceSettings)
 BACKLOG = 1024
 PING_MILLISECONDS = 30_000  # so that HTTP/2 connections whose client is gone end
 LARGEST_HEADER = 65_536  # bytes of an HTTP/2 header; Granian would take 16 MiB
 MOST_CONNECTIONS = 16_384  # Granian stops accepting there; left to itself, at as few as its backlog
-SERVER_SECONDS = 60.0  # for a PostgreSQL that starts when we do
-SCHEMA_SECONDS = 300.0  # for migrations that somebody else applies
 _log = structlog.get_logger()
 
 
@@ -40,7 +38,7 @@ def main(
     arguments: Sequence[str] | None = None,
     *,
     create_worker: Callable[[S], Any] | None = None,
-    snapshot: Snapshot | None = None,
+    snapshot: "Snapshot | None" = None,
 ) -> int:
     """Run one command of a service; return the exit code. 78 tells of settings that can't be used.
 
@@ -51,34 +49,47 @@ def main(
     start_logging(name, "info")
     try:
         settings = load(settings_type, name)
-        if isinstance(settings, DataSettings) and command[0] in commands.NAMES:
-            return commands.obey(commands.Service(name, settings, snapshot), command)
         apps = {"serve": create_app} | ({"worker": create_worker} if create_worker else {})
-        return _obey(command, name, settings, apps, packages)
+        if len(command) == 1 and command[0] in apps:
+            return _start(name, settings, apps[command[0]])
+        if isinstance(settings, DataSettings):
+            return _obey(command, name, settings, list(apps), packages, snapshot)
+        return _refuse(command, list(apps))
     except SettingsError as error:
         _log.error("settings can't be used", faults=error.faults)
         return EX_CONFIG
 
 
-def _obey(
-    command: list[str],
-    name: str,
-    settings: S,
-    apps: Mapping[str, Callable[[S], Any]],
-    packages: Sequence[str],
-) -> int:
-    if isinstance(settings, DataSettings) and command in (["migrate"], ["await-migrations"]):
-        return asyncio.run(_bring_schema(command[0], settings.database_url, packages))
-    if len(command) != 1 or command[0] not in apps:
-        known = [*apps, "migrate", "await-migrations", *commands.NAMES]
-        _log.error("unknown command", command=command, known=known)
-        return 64  # sysexits.h EX_USAGE
+def _start(name: str, settings: S, create_app: Callable[[S], Any]) -> int:
     _require_certificate(settings)
     start_telemetry(name, settings.log_level)
     try:
-        return _run(settings, apps[command[0]](settings))
+        return _run(settings, create_app(settings))
     finally:
         stop_telemetry()
+
+
+def _obey(
+    command: list[str],
+    name: str,
+    settings: DataSettings,
+    apps: list[str],
+    packages: Sequence[str],
+    snapshot: "Snapshot | None",
+) -> int:
+    # Imported where it is told something: who has no database needs no driver.
+    from shared import commands, migrations
+
+    if command[0] in commands.NAMES:
+        return commands.obey(commands.Service(name, settings, snapshot), command)
+    if command in (["migrate"], ["await-migrations"]):
+        return asyncio.run(migrations.bring(command[0], settings.database_url, packages))
+    return _refuse(command, [*apps, "migrate", "await-migrations", *commands.NAMES])
+
+
+def _refuse(command: list[str], known: list[str]) -> int:
+    _log.error("unknown command", command=command, known=known)
+    return 64  # sysexits.h EX_USAGE
 
 
 def _require_certificate(settings: ServiceSettings) -> None:
@@ -92,18 +103,6 @@ def _require_certificate(settings: ServiceSettings) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError([f"TLS_CERTIFICATE, TLS_KEY: {error}"]) from error
-
-
-async def _bring_schema(command: str, url: str, packages: Sequence[str]) -> int:
-    """Apply the migrations, or wait until somebody else has; the server may be starting too."""
-    if command == "migrate":
-        _log.info("migrated", applied=await migrate(url, *packages, patience=SERVER_SECONDS))
-        return 0
-    missing = await await_migrations(url, *packages, patience=SCHEMA_SECONDS)
-    if missing:
-        _log.error("the database lacks migrations", missing=missing)
-        return 75  # sysexits.h EX_TEMPFAIL
-    return 0
 
 
 def _run(settings: ServiceSettings, app: Any) -> int:

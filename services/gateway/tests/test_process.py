@@ -1,6 +1,8 @@
 """The gateway as a process: how it starts, and how it ends."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +14,16 @@ from aiohttp import web
 from deploy.local.state import free_port
 from services.gateway.tests.behind import Behind
 from services.gateway.tests.conftest import Told
-from services.gateway.tests.running import Running, running, start
+from services.gateway.tests.running import ROOT, Running, running, start
 from shared.testing import until
 
 SERVERS = pytest.mark.parametrize("server", ["granian", "hypercorn"])
+
+
+def test_it_begins_without_what_most_gateways_never_need() -> None:
+    """aiohttp is nine megabytes, and asyncpg three; the first comes with a request that needs it."""
+    code = "import services.gateway.__main__, sys; print(*{'aiohttp', 'asyncpg'} & {*sys.modules})"
+    assert subprocess.check_output((sys.executable, "-c", code), cwd=ROOT, text=True) == "\n"
 
 
 @SERVERS
