@@ -40,6 +40,12 @@ class _Server(ThreadingTCPServer):
 
     allow_reuse_address = daemon_threads = True
 
+    def server_bind(self) -> None:
+        try:
+            super().server_bind()
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: {self.server_address}") from error
+
     def handle_error(self, *_: Any) -> None:
         _log.warning("metrics were not delivered", exc_info=True)
 

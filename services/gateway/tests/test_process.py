@@ -21,7 +21,7 @@ SERVERS = pytest.mark.parametrize("server", ["granian", "hypercorn"])
 
 
 def test_it_begins_without_what_most_gateways_never_need() -> None:
-    """aiohttp is nine megabytes, and asyncpg three; the first comes with a request that needs it."""
+    """aiohttp is nine megabytes, asyncpg three; the first comes with a request that needs it."""
     code = "import services.gateway.__main__, sys; print(*{'aiohttp', 'asyncpg'} & {*sys.modules})"
     assert subprocess.check_output((sys.executable, "-c", code), cwd=ROOT, text=True) == "\n"
 

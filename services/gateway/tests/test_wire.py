@@ -9,6 +9,9 @@ from multidict import CIMultiDict
 
 from services.gateway.messages.answer import Answer, Failed, NothingAnswered, Unreached
 from services.gateway.messages.body import ONE_PIECE
+from services.gateway.messages.calls import Request
+from services.gateway.settings import Settings
+from services.gateway.upstream.connections import Connections
 from services.gateway.upstream.wire import Wire
 from shared.testing import until
 
@@ -169,3 +172,25 @@ async def test_who_does_not_listen_is_not_reached() -> None:
     wire = Wire(keep_alive=1, connect_timeout=1)
     with pytest.raises(Unreached):
         await wire.ask("http://127.0.0.1:1", "GET", "/", CIMultiDict(), None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("says", "closes", "fault"),
+    [
+        (b"", True, NothingAnswered),
+        (b"SSH-2.0-OpenSSH_9\r\n\r\n", True, Failed),
+        (b"", False, TimeoutError),
+        (None, True, Unreached),
+    ],
+)
+async def test_what_goes_by_aiohttp_fails_in_the_same_ways(
+    says: bytes | None, closes: bool, fault: type[Exception]
+) -> None:
+    server = await asyncio.start_server(Service(says or b"", closes=closes).serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, Connections(Settings()) as connections:
+        if says is None:
+            server.close()
+        with pytest.raises(fault) as raised:
+            await connections.ask(url, Request("HEAD", "/", CIMultiDict(), None, 0.2))
+        assert fault is not Failed or type(raised.value) is Failed
