@@ -59,6 +59,7 @@ async def _all(cases: list[Race], rounds: int, seconds: float, *, with_figures: 
                 found |= await figures.added(there, rounds, seconds)
                 found |= await figures.stall(there, rounds, seconds)
                 found |= await figures.live(there, rounds, seconds)
+                found |= await figures.purge(there, rounds, seconds)
                 found |= await figures.fan_out(there, rounds)
                 found |= await figures.size(there, rounds, seconds / 2)
     return run_of(results, found, rounds, seconds)
