@@ -60,20 +60,20 @@ async def fresh_streams(servers: Servers, committed: Connection) -> None:
     await committed.execute("DELETE FROM inbox")
 
 
-async def heard(db: Connection, source: str, positions: list[int]) -> None:
-    """Wait until these events are in the inbox, and not only later ones, which an event of an
-    earlier test may be that was on its way.
+async def heard(db: Connection, publisher: Connection, positions: list[int]) -> None:
+    """Wait until these events of a publisher are in the inbox, by their ids: those of an earlier
+    test, which may still be on their way, have the same positions.
     """
+    rows = await publisher.fetch(
+        "SELECT id FROM outbox WHERE position = ANY ($1::bigint[])", positions
+    )
+    ids = [row["id"] for row in rows]
 
     async def received() -> bool:
-        count: int = await db.fetchval(
-            "SELECT count(*) FROM inbox WHERE source = $1 AND position = ANY ($2::bigint[])",
-            source,
-            positions,
-        )
+        count: int = await db.fetchval("SELECT count(*) FROM inbox WHERE id = ANY ($1)", ids)
         return count == len(positions)
 
-    await until(received, what=f"{source}={positions}")
+    await until(received, what=f"the events {positions}")
 
 
 @pytest.mark.usefixtures("fresh_streams")
@@ -83,9 +83,9 @@ async def test_what_happens_elsewhere_is_shown_to_who_has_seen_it_happen(
     article = uuid4()
     async with telling(servers, "users") as of_users, telling(servers, "content") as of_content:
         first = await emit(of_users, followed(uuid4(), uuid4()))
-        await heard(committed, "users", first)
+        await heard(committed, of_users, first)
         first = await emit(of_content, published(uuid4(), uuid4(), "Another Story"))
-        await heard(committed, "content", first)
+        await heard(committed, of_content, first)
         seen = await emit(
             of_users, registered(reader.id, reader.username), followed(reader.id, author.id)
         )
@@ -95,8 +95,8 @@ async def test_what_happens_elsewhere_is_shown_to_who_has_seen_it_happen(
             favorited(author.id, article, reader.id),
             commented(author.id, article, reader.id, 1),
         )
-        await heard(committed, "users", seen)
-        await heard(committed, "content", told)
+        await heard(committed, of_users, seen)
+        await heard(committed, of_content, told)
         after = {"Quartet-After": f"users={seen[-1]}, content={told[-1]}"}
         inboxes = [
             await member.send("GET", "/notifications", headers=member.headers | after)

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from quart import current_app
 
-from shared import database, idempotency, inbox, outbox, relay
+from shared import database, inbox, outbox, relay
 from shared.database import Connection
 from shared.events import Envelope
 from tests.faults.mutants.death import Death
@@ -52,8 +52,7 @@ def dies_before_it_answers(death: Death) -> None:
             yield db
         death.may_come()
 
-    for module in (database, idempotency):
-        patch.object(module, "open_transaction", deadly).start()
+    patch.object(database, "open_transaction", deadly).start()
 
 
 def acknowledges_before_it_commits(death: Death) -> None:
