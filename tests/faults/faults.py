@@ -113,16 +113,19 @@ async def kill_nats(ground: Ground) -> None:
 
 async def kill_nats_before_its_ack(ground: Ground) -> None:
     """NATS, when it has stored facts and no service knows that it did."""
-    async with ground.jetstream() as jetstream:
-        ground.wire.hold()
-        before = (await jetstream.stream_info("content")).state.last_seq
+    try:
+        async with ground.jetstream() as jetstream:
+            # Before the hold: of what is stored in it, there may be no more to come.
+            before = (await jetstream.stream_info("content")).state.last_seq
+            ground.wire.hold()
 
-        async def has_stored() -> bool:
-            return (await jetstream.stream_info("content")).state.last_seq > before
+            async def has_stored() -> bool:
+                return (await jetstream.stream_info("content")).state.last_seq > before
 
-        await until(has_stored, what="facts in the stream")
-        strike(ground.stack.servers.children["nats"], signal.SIGKILL)
-    ground.wire.release()
+            await until(has_stored, what="facts in the stream")
+            strike(ground.stack.servers.children["nats"], signal.SIGKILL)
+    finally:
+        ground.wire.release()
 
 
 async def delete_streams(ground: Ground) -> None:
