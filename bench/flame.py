@@ -47,6 +47,6 @@ async def _watch(pid: int | None, seconds: float, drawing: Path) -> None:
 
 
 def _clean(drawing: Path) -> None:
-    """Where this checkout is, is nobody's business, nor what the drawing's makers have to do."""
+    """Where this checkout is, is nobody's business, nor what the makers of its script remark."""
     text = drawing.read_text().replace(f"{ROOT}/", "")
-    drawing.write_text(re.sub(r"^\s*// TODO.*\n", "", text, flags=re.MULTILINE))
+    drawing.write_text(re.sub(r"^\s*//.*\n", "", text, flags=re.MULTILINE))

@@ -41,10 +41,8 @@ class Applied:
         """
         if (source, position) in self._seen:
             return True
-        waiting, loop = (
-            asyncio.create_task(self._applied(source, position)),
-            asyncio.get_running_loop(),
-        )
+        loop = asyncio.get_running_loop()
+        waiting = loop.create_task(self._applied(source, position))
         try:
             while seconds > 0 and not waiting.done():
                 began, part = loop.time(), min(seconds, _PART)
