@@ -5,11 +5,11 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from multidict import CIMultiDict
 from quart import Quart
 
 from services.gateway.messages.calls import BrokenOff, Reply
 from services.gateway.messages.exchange import Exchange
+from services.gateway.messages.headers import Told
 from services.gateway.proxy import Proxy
 from services.gateway.upstream.bulkhead import Priority
 from services.gateway.upstream.upstreams import Upstreams
@@ -53,7 +53,7 @@ class Asking:
         app: Quart,
         proxy: Proxy,
         exchange: Exchange,
-        fields: CIMultiDict[str],
+        fields: Told,
         seconds: float,
     ) -> None:
         self.exchange = exchange
@@ -102,12 +102,12 @@ class Asking:
             await self._written(reply)
         return part
 
-    def _told(self, body: bytes | None, key: str) -> CIMultiDict[str]:
-        told = CIMultiDict(self._fields, Accept="application/json")
+    def _told(self, body: bytes | None, key: str) -> Told:
+        told = [*self._fields, ("Accept", "application/json")]
         if body is not None:
-            told["Content-Type"] = "application/json"
+            told.append(("Content-Type", "application/json"))
         if key:
-            told[idempotency.HEADER] = key
+            told.append((idempotency.HEADER, key))
         return told
 
     def _left(self, upstream: str) -> float:
@@ -136,10 +136,8 @@ class Asking:
         self.exchange.told = [*told, (name, position.write(self._seen).encode())]
 
 
-def _passed_on(fields: CIMultiDict[str]) -> CIMultiDict[str]:
-    return CIMultiDict(
-        (name, value) for name, value in fields.items() if name.lower() in _PASSED_ON
-    )
+def _passed_on(fields: Told) -> Told:
+    return [(name, value) for name, value in fields if name.lower() in _PASSED_ON]
 
 
 async def _whole(upstream: str, reply: Reply) -> Part:

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from multidict import CIMultiDict
 from quart import Quart
 
 from services.gateway.cors import Cors
@@ -16,6 +15,7 @@ from services.gateway.messages import headers
 from services.gateway.messages.body import Body, ClientGone
 from services.gateway.messages.calls import BrokenOff, Reply
 from services.gateway.messages.exchange import Exchange
+from services.gateway.messages.headers import Told
 from services.gateway.settings import Settings
 from services.gateway.table import Route
 from services.gateway.upstream.bulkhead import Priority
@@ -25,7 +25,8 @@ from shared.auth import bearer
 from shared.errors import AppError
 
 LOOK_AFTER_SECONDS = 0.05
-_ACCOUNT = "Quartet-Account"
+_ACCOUNT = b"quartet-account"
+_POSITION = position.POSITION.lower().encode()
 _VIA = "quartet"
 
 
@@ -53,7 +54,7 @@ class Proxy:
             finally:
                 reply.close()
 
-    async def admit(self, exchange: Exchange, route: Route) -> CIMultiDict[str]:
+    async def admit(self, exchange: Exchange, route: Route) -> Told:
         """Let a request in; what its header says to the service. Raises `AppError`."""
         try:
             await self._identify(exchange, route)
@@ -77,41 +78,43 @@ class Proxy:
             token = bearer(authorization.decode("latin-1"))
             exchange.account = (await self._resources["verifier"].verify(token)).id
 
-    async def fields(self, exchange: Exchange) -> CIMultiDict[str]:
+    async def fields(self, exchange: Exchange) -> Told:
         """What a service is told in the header, for this client."""
         scope, given = exchange.scope, exchange.fields
         fields = headers.to_service(scope["headers"], given.get(b"connection"))
         client = scope.get("client")
-        fields["X-Forwarded-For"] = client[0] if client else "unknown"
-        fields["X-Forwarded-Proto"] = scope["scheme"]
-        fields["X-Forwarded-Host"] = given.get(b"host", b"").decode("latin-1")
-        fields["X-Request-Id"] = exchange.request_id.decode()
         via = f"{scope['http_version']} {_VIA}"
-        fields["Via"] = f"{given[b'via'].decode('latin-1')}, {via}" if b"via" in given else via
-        fields.update(exchange.trace_fields)
+        fields += [
+            ("X-Forwarded-For", client[0] if client else "unknown"),
+            ("X-Forwarded-Proto", scope["scheme"]),
+            ("X-Forwarded-Host", given.get(b"host", b"").decode("latin-1")),
+            ("X-Request-Id", exchange.request_id.decode()),
+            ("Via", f"{given[b'via'].decode('latin-1')}, {via}" if b"via" in given else via),
+            *exchange.trace_fields,
+        ]
         after = position.parse(given.get(b"quartet-after", b"").decode("latin-1"))
         if exchange.account is not None:
             after = position.newest(after, await self._resources["seen"].of(exchange.account))
         if after:
-            fields[position.AFTER] = position.write(after)
+            fields.append((position.AFTER, position.write(after)))
         return fields
 
     async def _open(
-        self, body: Body, exchange: Exchange, fields: CIMultiDict[str]
+        self, body: Body, exchange: Exchange, fields: Told
     ) -> bytes | AsyncIterator[bytes] | None:
         unframed = body.length is None and b"transfer-encoding" not in exchange.fields
         if body.length == 0 or (unframed and exchange.scope["http_version"][0] == "1"):
             return None
         opened = await body.open()
         if body.length is not None and not isinstance(opened, bytes):
-            fields["Content-Length"] = str(body.length)
+            fields.append(("Content-Length", str(body.length)))
         return opened
 
     async def _ask(
         self,
         exchange: Exchange,
         route: Route,
-        fields: CIMultiDict[str],
+        fields: Told,
         body: Body,
         sent: bytes | AsyncIterator[bytes] | None,
     ) -> Reply:
@@ -140,16 +143,17 @@ class Proxy:
 
     async def remember(self, exchange: Exchange, reply: Reply) -> None:
         """Before the client has the reply: their next request may come by another gateway."""
-        said = reply.headers.get(position.POSITION)
+        said = reply.fields.get(_POSITION)
         if said:
             self._resources["cache"].wrote(reply)
         if exchange.account is None:
-            exchange.account = _account(reply.headers.get(_ACCOUNT, ""))
+            exchange.account = _account(reply.fields.get(_ACCOUNT))
         if said and exchange.account is not None:
-            await self._resources["seen"].add(exchange.account, position.parse(said))
+            seen = position.parse(said.decode("latin-1"))
+            await self._resources["seen"].add(exchange.account, seen)
 
     async def _deliver(self, exchange: Exchange, reply: Reply, watch: "ClientWatch") -> None:
-        fields = headers.to_client(reply.raw_headers, reply.headers.get("Connection", "").encode())
+        fields = headers.to_client(reply.raw_headers, reply.fields.get(b"connection"))
         fields += self._cors.headers(exchange.fields)
         if reply.whole is not None:
             watch.end()
@@ -225,7 +229,8 @@ class ClientWatch:
         self._watched.cancel()
 
 
-def _account(text: str) -> UUID | None:
-    with suppress(ValueError):
-        return UUID(text)
+def _account(said: bytes | None) -> UUID | None:
+    if said:
+        with suppress(ValueError):
+            return UUID(said.decode("latin-1"))
     return None

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 RESTART, GOING_AWAY, TOO_SLOW = 1012, 1001, 1013
 FAREWELL_SECONDS = 3.0
 _UNSAYABLE = frozenset({1004, 1005, 1006, 1015})  # RFC 6455, 7.4.1: never sent in a close frame
-_HANDSHAKE = ("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol")
-_KEYS = ("Sec-WebSocket-Key", "Sec-WebSocket-Version")
+# What belongs to the handshake with the client; there is another one with the service.
+_OURS = frozenset(f"sec-websocket-{name}" for name in ("extensions", "protocol", "key", "version"))
 
 
 class UpgradeRequired(AppError):
@@ -65,8 +65,7 @@ class Sockets:
     async def serve(self, exchange: Exchange, route: Route) -> None:
         """Serve one client to the end. Raises `AppError` for what is refused."""
         fields = await self._proxy.admit(exchange, route)
-        for name in (*_HANDSHAKE, *_KEYS):
-            fields.popall(name, None)
+        fields = [field for field in fields if field[0].lower() not in _OURS]
         upstreams: Upstreams = self._resources["upstreams"]
         protocols = exchange.scope.get("subprotocols", ())
         with self._resources["hub"].place(), self._resources["leaving"].one():

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from uuid import uuid4
 
-from multidict import CIMultiDict
-
 from services.gateway.cache import kept
 from services.gateway.cache.depot import LOCK_SECONDS, Depot, Looked, jittered
 from services.gateway.cache.kept import Entry, Fields, Shelf
@@ -53,7 +51,7 @@ class Want(NamedTuple):
     target: str
     route: Route
     policy: Cache
-    fields: CIMultiDict[str]
+    fields: headers.Told
     begun: int
 
 
@@ -127,17 +125,16 @@ class Fills:
         if not task.cancelled():
             task.exception()  # whoever waits gets it; a refresh has nobody who does
 
-    def _fields(self, key: bytes, exchange: Exchange, upstream: str) -> CIMultiDict[str]:
+    def _fields(self, key: bytes, exchange: Exchange, upstream: str) -> headers.Told:
         """What the service is told: nothing of this client, since the reply is for others too."""
-        fields = CIMultiDict(exchange.trace_fields)
-        fields["X-Request-Id"] = exchange.request_id.decode()
-        fields["Via"] = "1.1 quartet"
+        request_id = exchange.request_id.decode()
+        fields = [*exchange.trace_fields, ("X-Request-Id", request_id), ("Via", "1.1 quartet")]
         after = self._purges.coming(upstream)
         event = self._expected.get(key)
         if event is not None and event[0] != upstream:
             after = position.newest(after, dict([event]))
         if after:
-            fields[position.AFTER] = position.write(after)
+            fields.append((position.AFTER, position.write(after)))
         return fields
 
     async def _fill(self, want: Want) -> Outcome | None:
@@ -189,7 +186,7 @@ class Fills:
             reply.close()
         if body is None:
             return None
-        fields = headers.to_client(reply.raw_headers, reply.headers.get("Connection", "").encode())
+        fields = headers.to_client(reply.raw_headers, reply.fields.get(b"connection"))
         outcome = Outcome(reply.status, fields, body, None, "fwd=miss")
         if reply.status != 200:
             return outcome

@@ -2,14 +2,15 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
 from services.gateway.cache.purges import Demand
 from services.gateway.messages.headers import Raw
-from services.gateway.table import Cache
+from services.gateway.table import Cache, Route
 from shared.tags import EVERYTHING
 
 Fields = list[tuple[bytes, bytes]]
@@ -88,13 +89,47 @@ def unchanged_for(entry: Entry, if_none_match: bytes) -> bool:
     return b"*" in wanted or entry.etag in wanted
 
 
+def sent_of(entry: Entry, *, unchanged: bool) -> tuple[int, Fields, bytes]:
+    """Status, fields and body of what is sent of an entry, to who has it already or not."""
+    if unchanged:
+        return 304, entry.unchanged, b""
+    return 200, entry.fields, entry.body
+
+
+def age(entry: Entry) -> tuple[bytes, bytes]:
+    """How many seconds ago it came (RFC 9111, 5.1)."""
+    return (b"age", b"%d" % max(0, int(time.time() - entry.born)))
+
+
+class Form(NamedTuple):
+    """An entry as one kind of client gets it: what is the same in each such reply. It is good while
+    the table has these `routes`, of which one is its own.
+    """
+
+    status: int
+    fields: Fields
+    body: bytes
+    route: Route
+    routes: tuple[Route, ...]
+
+
+class Kept:
+    """An entry on the shelf, and the forms that it was sent in."""
+
+    __slots__ = ("entry", "forms", "size")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry, self.size = entry, entry.size
+        self.forms: dict[Hashable, Form] = {}
+
+
 class Shelf:
     """Entries by key, up to so many bytes; the longest unused go first."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
         self._size = 0
-        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self._entries: OrderedDict[bytes, Kept] = OrderedDict()
         self._tagged: dict[str, set[bytes]] = {}
 
     def __len__(self) -> int:
@@ -102,30 +137,45 @@ class Shelf:
 
     def find(self, key: bytes) -> Entry | None:
         """The entry, if it is there; that is a use of it."""
+        found = self.place(key)
+        return None if found is None else found.entry
+
+    def place(self, key: bytes) -> Kept | None:
+        """The same, with its forms."""
         found = self._entries.get(key)
         if found is not None:
             self._entries.move_to_end(key)
         return found
+
+    def add(self, key: bytes, kind: Hashable, form: Form) -> None:
+        """Keep a form of the entry that is there, which takes room as well."""
+        kept = self._entries.get(key)
+        if kept is None:
+            return
+        size = _OVERHEAD + (0 if form.body is kept.entry.body else len(form.body))
+        kept.forms[kind] = form
+        kept.size += size
+        self._size += size
+        self._make_room()
 
     def put(self, key: bytes, entry: Entry) -> None:
         """Keep an entry in the place of any older one; one that is too large is not kept."""
         self.drop(key)
         if entry.size > self._most // 4:
             return
-        self._entries[key] = entry
+        self._entries[key] = Kept(entry)
         self._size += entry.size
         for tag in entry.tags:
             self._tagged.setdefault(tag, set()).add(key)
-        while self._size > self._most:
-            self.drop(next(iter(self._entries)))
+        self._make_room()
 
     def drop(self, key: bytes) -> None:
         """Forget an entry, if it is there."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
+        kept = self._entries.pop(key, None)
+        if kept is None:
             return
-        self._size -= entry.size
-        for tag in entry.tags:
+        self._size -= kept.size
+        for tag in kept.entry.tags:
             keys = self._tagged[tag]
             keys.discard(key)
             if not keys:
@@ -140,6 +190,10 @@ class Shelf:
         for key in keys:
             self.drop(key)
         return keys
+
+    def _make_room(self) -> None:
+        while self._size > self._most:
+            self.drop(next(iter(self._entries)))
 
 
 def read_tags(raw: Raw, name: bytes) -> tuple[str, ...]:

@@ -1,14 +1,15 @@
 """The cache of replies (RFC 9111): kept by tags, which events purge, here and in Valkey."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
+from typing import Any
 
 from quart import Quart
 
 from services.gateway.cache import kept
 from services.gateway.cache.depot import Depot
 from services.gateway.cache.fills import Fills, Outcome
-from services.gateway.cache.kept import Entry, Shelf, unchanged_for
+from services.gateway.cache.kept import Entry, Form, Kept, Shelf, unchanged_for
 from services.gateway.cache.purges import Demand, Purges
 from services.gateway.cache.watch import SOURCES, Watch
 from services.gateway.cors import Cors
@@ -23,11 +24,17 @@ from shared.errors import AppError
 from shared.tags import AGGREGATE, EVERYTHING, TAGS
 from shared.tally import Count
 
-_requests = Count(
+asked = Count(
     "quartet.gateway.cache",
     "Requests that the cache could answer, by what it did",
     ("route", "outcome"),
 )
+
+
+def key_of(scope: Any) -> bytes:
+    """What replies are kept by: the target as it came."""
+    key: bytes = scope["raw_path"] + b"?" + scope["query_string"]
+    return key
 
 
 class ReplyCache:
@@ -45,14 +52,14 @@ class ReplyCache:
         said = await self._answered(exchange, route, policy)
         if not said:
             exchange.cache = said = "fwd=bypass"
-        _requests.add((route.path, said))
+        asked.add((route.path, said))
         return said != "fwd=bypass"
 
     async def _answered(self, exchange: Exchange, route: Route, policy: Cache) -> str:
         if not self._may(exchange, policy):
             return ""
         scope = exchange.scope
-        key = scope["raw_path"] + b"?" + scope["query_string"]
+        key = key_of(scope)
         said = await self._at_once(key, exchange, route, policy)
         if said or exchange.method == "HEAD" or b"quartet-after" in exchange.fields:
             return said  # a fill is for all, and waits for no event that one client has seen
@@ -70,6 +77,15 @@ class ReplyCache:
             return await self._send(exchange, entry, "hit")
         self._fills.begin(key, exchange, route, policy)
         return await self._send(exchange, entry, "hit; detail=stale")
+
+    def kept(self, key: bytes) -> Kept | None:
+        """What is kept of the target `key`, if that may be sent to somebody anonymous as it is."""
+        kept = self._shelf.place(key) if self._fills.open else None
+        return kept if kept is not None and time.time() < kept.entry.fresh_until else None
+
+    def form(self, key: bytes, kind: Hashable, form: Form) -> None:
+        """Keep a form of what is kept."""
+        self._shelf.add(key, kind, form)
 
     def wrote(self, reply: Reply) -> None:
         """Forget what a write has changed, before anybody can hear that it was done."""
@@ -118,14 +134,10 @@ class ReplyCache:
         exchange.cache = said
         wanted = exchange.fields.get(b"if-none-match")
         unchanged = wanted is not None and unchanged_for(entry, wanted)
-        age = max(0, int(time.time() - entry.born))
-        fields = [
-            *(entry.unchanged if unchanged else entry.fields),
-            (b"age", b"%d" % age),
-            *self._cors.headers(exchange.fields),
-        ]
-        await exchange.start(304 if unchanged else 200, fields)
-        await exchange.send(b"" if unchanged or exchange.method == "HEAD" else entry.body)
+        status, kept_fields, body = kept.sent_of(entry, unchanged=unchanged)
+        fields = [*kept_fields, kept.age(entry), *self._cors.headers(exchange.fields)]
+        await exchange.start(status, fields)
+        await exchange.send(b"" if exchange.method == "HEAD" else body)
         return said
 
     async def _pass(self, exchange: Exchange, outcome: Outcome) -> str:
@@ -185,6 +197,9 @@ class NoCache:
     async def answer(self, exchange: Exchange, route: Route) -> bool:
         """Never answers."""
         return False
+
+    def kept(self, key: bytes) -> None:
+        """Nothing."""
 
     def wrote(self, reply: Reply) -> None:
         """Nothing is out of date."""

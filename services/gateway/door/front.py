@@ -7,6 +7,7 @@ from quart import Quart
 
 from services.gateway.cors import Cors
 from services.gateway.door.address import Clients
+from services.gateway.door.again import Again
 from services.gateway.door.outgoing import Outgoing
 from services.gateway.door.security import Security
 from services.gateway.live.doors import Live
@@ -50,6 +51,7 @@ class Front:
         self._clients = Clients(settings)
         self._cors = Cors(settings.allowed_origins)
         self._security = Security(settings)
+        self._again = Again(app, table, self._cors, self._security)
         self._proxy = Proxy(app, settings, self._cors)
         self._own = Own(app, settings, self._proxy, self._cors)
         self._live = Live(app, settings, self._cors)
@@ -59,6 +61,8 @@ class Front:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             scope = self._clients.found(scope)
+            if await self._again.answer(scope, send):
+                return
             send = Outgoing(scope, send, self._security)
             if scope["path"] in PAGES and scope["method"] != "OPTIONS":
                 await self._page(scope, receive, send)

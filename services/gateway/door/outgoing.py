@@ -48,8 +48,8 @@ class Outgoing:
 
     async def _begin(self, message: Any) -> None:
         fields: Fields = list(message["headers"])
-        fields += self._security.missing(fields, self._scheme)
         said, status = dict(fields), message["status"]
+        fields += self._security.missing(said, self._scheme)
         length = int(said.get(b"content-length", b"0"))
         # What 304 confirms is the reply that 200 would have been (RFC 9110, 15.4.5).
         varies = status == 304 or _can_be_coded(said)

@@ -1,5 +1,7 @@
 """What every reply tells browsers to forbid, where it does not say so itself."""
 
+from collections.abc import Mapping
+
 from services.gateway.settings import Settings
 
 Fields = list[tuple[bytes, bytes]]
@@ -27,8 +29,7 @@ class Security:
         # In production TLS ends here or before; over plain HTTP browsers ignore it.
         self._plain = self._tls if settings.env == "production" else plain
 
-    def missing(self, fields: Fields, scheme: str) -> Fields:
-        """What a reply with `fields` still has to say."""
-        said = {name for name, _ in fields}
+    def missing(self, said: Mapping[bytes, bytes], scheme: str) -> Fields:
+        """What a reply that has `said` this still has to say."""
         wanted = self._tls if scheme == "https" else self._plain
         return [field for field in wanted.items() if field[0] not in said]

@@ -6,7 +6,8 @@ On the wire as draft-ietf-httpapi-ratelimit-headers-10 has it.
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 from quart import Quart
 from redis.asyncio import Redis
@@ -64,6 +65,11 @@ class Admission(Protocol):
     def admit_here(self, exchange: Exchange, route: Route) -> None:
         """Count a request that is answered here. Raises `TooManyRequests`."""
 
+    def admit_anybody(self, scope: Any, route: Route) -> list[tuple[bytes, bytes]] | None:
+        """Count a read by somebody anonymous that is answered here; gives fields of its reply, None
+        where it must be refused.
+        """
+
 
 class Limits:
     """Counts requests in Valkey, for all gateways, and here; while it is away, here alone."""
@@ -78,7 +84,7 @@ class Limits:
         where one is used up; such a request does not count.
         """
         if not exchange.admitted:
-            charges = charges_of(exchange, route, self._rules.quotas)
+            charges = charges_of(exchange.scope, route, exchange.account, self._rules.quotas)
             _tell(exchange, await self._judge(charges))
 
     def admit_here(self, exchange: Exchange, route: Route) -> None:
@@ -86,8 +92,15 @@ class Limits:
         knows of all gateways together. Raises `TooManyRequests`.
         """
         if not exchange.admitted:
-            charges = charges_of(exchange, route, self._rules.quotas)
+            charges = charges_of(exchange.scope, route, exchange.account, self._rules.quotas)
             _tell(exchange, self._alone.charge(charges))
+
+    def admit_anybody(self, scope: Any, route: Route) -> list[tuple[bytes, bytes]] | None:
+        """Count a read by somebody anonymous that is answered here, at once; gives what the reply
+        tells of the quotas. None where one is used up.
+        """
+        allowed, verdicts = self._alone.charge(charges_of(scope, route, None, self._rules.quotas))
+        return _fields(verdicts) if allowed else None
 
     async def _judge(self, charges: Sequence[Charge]) -> Answer:
         """What this gateway alone would refuse, Valkey would as well: a flood does not get that
@@ -111,6 +124,10 @@ class Unlimited:
     def admit_here(self, exchange: Exchange, route: Route) -> None:
         """Count nothing."""
 
+    def admit_anybody(self, scope: Any, route: Route) -> list[tuple[bytes, bytes]]:
+        """Count nothing."""
+        return []
+
 
 def _tell(exchange: Exchange, answer: Answer) -> None:
     allowed, verdicts = answer
@@ -122,15 +139,15 @@ def _tell(exchange: Exchange, answer: Answer) -> None:
         raise TooManyRequests(said, retry_after=max(1, worst.wait))
 
 
-def charges_of(exchange: Exchange, route: Route, quotas: Quotas) -> list[Charge]:
+def charges_of(scope: Any, route: Route, account: UUID | None, quotas: Quotas) -> list[Charge]:
     """What a request counts against. An account is known only where its token was valid, and is
     nothing to a route that asks for none: guesses of passwords count by address.
     """
-    client = exchange.scope.get("client")
+    client = scope.get("client")
     who = network(client[0]) if client else "unknown"
     charges = [Charge(quotas.address, who)]
-    if exchange.account is not None and route.access != "public":
-        who = str(exchange.account)
+    if account is not None and route.access != "public":
+        who = str(account)
         charges.append(Charge(quotas.account, who))
     policy = quotas.classes[route.limit or ("read" if route.method == "GET" else "write")]
     if policy is not None:

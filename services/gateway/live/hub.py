@@ -10,7 +10,6 @@ from uuid import UUID
 import msgspec
 import nats.errors
 import structlog
-from multidict import CIMultiDict
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from opentelemetry import metrics
@@ -170,7 +169,7 @@ class Asked:
     async def since(self, token: str, after: int | None) -> Since:
         """A page after that number; without one, only where things are. Raises `AppError`."""
         target = _SINCE + ("" if after is None else f"?after={after}")
-        fields = CIMultiDict(Authorization=f"Token {token}")
+        fields = [("Authorization", f"Token {token}")]
         async with self._turns:
             reply = await self._upstreams.ask(
                 "notifications", "GET", target, fields, route=_SINCE, priority=Priority.MEMBER

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from logging import INFO
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import structlog
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from uuid_utils import uuid7
 
 from services.gateway.messages import headers
@@ -79,32 +80,25 @@ class Exchange:
         self._begin_span()
 
     def _begin_span(self) -> None:
-        self._span = _tracer.start_span(
-            known_method(self.method, "HTTP"), _parent(self.fields), SpanKind.SERVER
-        )
-        if self._span.is_recording():  # few are, where traffic is high
-            self._span.set_attributes(self._attributes())
+        self._span = begin_span(self.scope, _parent(self.fields))
         self._token = otel_context.attach(trace.set_span_in_context(self._span, Context()))
         self.trace_id = format(self._span.get_span_context().trace_id, "032x")
 
     @property
-    def trace_fields(self) -> dict[str, str]:
+    def trace_fields(self) -> headers.Told:
         """What carries the trace to a service (W3C Trace Context)."""
         ours = self._span.get_span_context()
         if not ours.is_valid:
-            return {}
-        fields = {"traceparent": f"00-{self.trace_id}-{ours.span_id:016x}-{ours.trace_flags:02x}"}
+            return []
+        said = f"00-{self.trace_id}-{ours.span_id:016x}-{ours.trace_flags:02x}"
         if ours.trace_state:
-            fields["tracestate"] = ours.trace_state.to_header()
-        return fields
+            return [("traceparent", said), ("tracestate", ours.trace_state.to_header())]
+        return [("traceparent", said)]
 
     def routed(self, route: Route) -> None:
         """Note the route; the span is named after it."""
         self.route = route
-        if self._span.is_recording():
-            self._span.update_name(f"{known_method(self.method, 'HTTP')} {route.path}")
-            self._span.set_attribute("http.route", route.path)
-            self._span.set_attribute("quartet.upstream", route.upstream)
+        name_span(self._span, self.method, route)
 
     async def start(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
         """Begin the reply; what every reply carries is added."""
@@ -119,11 +113,9 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
 
     def _timing(self) -> bytes:
-        """What browsers show of where the time went, in milliseconds (W3C Server Timing)."""
         upstream = self.upstream_seconds
-        ours = time.perf_counter() - self._begun - upstream
-        said = f"gateway;dur={ours * 1000:.2f}"
-        return (said + f", upstream;dur={upstream * 1000:.2f}" if upstream else said).encode()
+        said = timing(time.perf_counter() - self._begun - upstream)
+        return said + b", upstream;dur=%.2f" % (upstream * 1000) if upstream else said
 
     async def accept(self, protocol: str | None = None) -> None:
         """Take a WebSocket."""
@@ -156,37 +148,86 @@ class Exchange:
     def end(self) -> None:
         """Close the span, count the request and write the line of the access log."""
         seconds = time.perf_counter() - self._begun
-        route = self.route.path if self.route else None
-        method = known_method(self.method, "_OTHER")
-        requests.add(method, self.scope["scheme"], route, self.status, seconds)
-        _log.info(
-            "request",
-            method=self.method,
-            route=route,
-            upstream=self.route.upstream if self.route else None,
-            status=self.status,
-            bytes=self.size,
-            ms=round(seconds * 1000, 2),
-            cache=self.cache or None,
-            upstream_ms=round(self.upstream_seconds * 1000, 2),
-            account=str(self.account) if self.account else None,
-            request_id=self.request_id.decode(),
+        note(
+            self.scope,
+            self.route,
+            self.status,
+            self.size,
+            seconds,
+            self.request_id,
+            cache=self.cache,
+            upstream_seconds=self.upstream_seconds,
+            account=self.account,
         )
         end_span(self._span, self.status)
         otel_context.detach(self._token)
 
-    def _attributes(self) -> dict[str, str]:
-        """As the semantic conventions name them. A query may hold anything, and is left out."""
-        client = self.scope.get("client")
-        return {
-            "http.request.method": known_method(self.method, "_OTHER"),
-            "url.path": self.scope["raw_path"].decode("latin-1"),
-            "url.scheme": self.scope["scheme"],
-            "server.address": self.fields.get(b"host", b"").decode("latin-1"),
+
+def begin_span(scope: Any, parent: Context) -> Span:
+    """The span of a request, a child of `parent`. What is recorded is told about
+    itself, by the names of the semantic conventions; few are, where traffic is high. A query may
+    hold anything, and is left out.
+    """
+    method = scope["method"]
+    span = _tracer.start_span(known_method(method, "HTTP"), parent, SpanKind.SERVER)
+    if span.is_recording():
+        client, fields = scope.get("client"), headers.read(scope["headers"])
+        attributes = {
+            "http.request.method": known_method(method, "_OTHER"),
+            "url.path": scope["raw_path"].decode("latin-1"),
+            "url.scheme": scope["scheme"],
+            "server.address": fields.get(b"host", b"").decode("latin-1"),
             "client.address": client[0] if client else "",
-            "network.protocol.version": self.scope["http_version"],
-            "user_agent.original": self.fields.get(b"user-agent", b"").decode("latin-1"),
+            "network.protocol.version": scope["http_version"],
+            "user_agent.original": fields.get(b"user-agent", b"").decode("latin-1"),
         }
+        span.set_attributes(attributes)
+    return span
+
+
+def name_span(span: Span, method: str, route: Route) -> None:
+    """Name a span after its route."""
+    if span.is_recording():
+        span.update_name(f"{known_method(method, 'HTTP')} {route.path}")
+        span.set_attribute("http.route", route.path)
+        span.set_attribute("quartet.upstream", route.upstream)
+
+
+def note(
+    scope: Any,
+    route: Route | None,
+    status: int,
+    size: int,
+    seconds: float,
+    request_id: bytes,
+    *,
+    cache: str = "",
+    upstream_seconds: float = 0.0,
+    account: UUID | None = None,
+) -> None:
+    """Count a request, and write its line of the access log."""
+    path, method = route.path if route else None, scope["method"]
+    requests.add(known_method(method, "_OTHER"), scope["scheme"], path, status, seconds)
+    if not _log.is_enabled_for(INFO):
+        return
+    _log.info(
+        "request",
+        method=method,
+        route=path,
+        upstream=route.upstream if route else None,
+        status=status,
+        bytes=size,
+        ms=round(seconds * 1000, 2),
+        cache=cache or None,
+        upstream_ms=round(upstream_seconds * 1000, 2),
+        account=str(account) if account else None,
+        request_id=request_id.decode(),
+    )
+
+
+def timing(seconds: float) -> bytes:
+    """What the gateway itself took, for browsers to show (W3C Server Timing); in milliseconds."""
+    return b"gateway;dur=%.2f" % (seconds * 1000)
 
 
 def request_id(fields: Mapping[bytes, bytes]) -> bytes:

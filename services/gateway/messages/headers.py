@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable, Mapping
-
-from multidict import CIMultiDict
+from functools import lru_cache
+from itertools import chain
+from typing import TypeAlias
 
 from shared.errors import AppError, BadRequest
 
 LARGEST = 16_384  # bytes of all names and values; less than the servers behind take
 Raw = Iterable[tuple[bytes, bytes]]
+Told: TypeAlias = list[tuple[str, str]]  # the fields of a request to a service
 # RFC 9110, 7.6.1, and its older names.
 _HOP_BY_HOP = frozenset(
     {
@@ -91,10 +93,10 @@ def check(raw: Raw, found: Mapping[bytes, bytes], http_version: str) -> None:
 
     Raises `BadRequest` or `HeadersTooLarge`.
     """
-    if sum(len(name) + len(value) for name, value in raw) > LARGEST:
+    if sum(map(len, chain.from_iterable(raw))) > LARGEST:
         raise HeadersTooLarge("The header is too large.")
     host = found.get(b"host", b"")
-    if not _HOST.fullmatch(host) or (not host and http_version != "1.0"):
+    if not is_host(host) and (host or http_version != "1.0"):
         raise BadRequest("The request must name one host.")
     length = found.get(b"content-length")
     if length is not None and not (length.isdigit() and len(length) < 19):
@@ -103,21 +105,26 @@ def check(raw: Raw, found: Mapping[bytes, bytes], http_version: str) -> None:
         raise BadRequest("The body's length is given in two ways.")
 
 
-def to_service(raw: Raw, connection: bytes | None) -> CIMultiDict[str]:
+def is_host(said: bytes) -> bool:
+    """Whether this names one host."""
+    return said != b"" and _HOST.fullmatch(said) is not None
+
+
+def to_service(raw: Raw, connection: bytes | None) -> Told:
     """The fields of a request that go on to a service: none that its `Connection` names."""
-    dropped = _HOP_BY_HOP | _REQUEST_ONLY | _named(connection)
-    return CIMultiDict(
+    dropped = _not_to_service(connection)
+    return [
         (name.decode("latin-1"), value.decode("utf-8", "replace"))
         for name, value in raw
         if name not in dropped and not name.startswith(_REQUEST_PREFIXES)
-    )
+    ]
 
 
 def to_client(raw: Raw, connection: bytes | None) -> list[tuple[bytes, bytes]]:
     """The fields of a service's reply that go on to the client, without those that its
     `Connection` names.
     """
-    dropped = _HOP_BY_HOP | _RESPONSE_ONLY | _named(connection)
+    dropped = _not_to_client(connection)
     kept = []
     for name, value in raw:
         name = name.lower()
@@ -125,6 +132,25 @@ def to_client(raw: Raw, connection: bytes | None) -> list[tuple[bytes, bytes]]:
             continue
         kept.append((name, value))
     return kept
+
+
+def by_name(raw: Raw) -> dict[bytes, bytes]:
+    """The fields by lower-case name; what is there twice is joined by commas."""
+    found: dict[bytes, bytes] = {}
+    for name, value in raw:
+        name = name.lower()
+        found[name] = found[name] + b", " + value if name in found else value
+    return found
+
+
+@lru_cache(256)
+def _not_to_service(connection: bytes | None) -> frozenset[bytes]:
+    return _HOP_BY_HOP | _REQUEST_ONLY | _named(connection)
+
+
+@lru_cache(256)
+def _not_to_client(connection: bytes | None) -> frozenset[bytes]:
+    return _HOP_BY_HOP | _RESPONSE_ONLY | _named(connection)
 
 
 def _named(connection: bytes | None) -> frozenset[bytes]:

@@ -181,7 +181,7 @@ async def test_every_reply_is_safe_for_browsers(
 
 
 def test_what_a_reply_says_itself_stays() -> None:
-    missing = dict(Security(Settings()).missing([(b"referrer-policy", b"origin")], "http"))
+    missing = dict(Security(Settings()).missing({b"referrer-policy": b"origin"}, "http"))
     assert b"referrer-policy" not in missing
     assert b"x-content-type-options" in missing
 
@@ -191,11 +191,11 @@ def test_what_a_reply_says_itself_stays() -> None:
     [("production", "http", True), ("test", "https", True), ("test", "http", False)],
 )
 def test_tls_is_asked_for_where_there_is_any(env: Any, scheme: str, said: bool) -> None:
-    missing = dict(Security(Settings(env=env)).missing([], scheme))
+    missing = dict(Security(Settings(env=env)).missing({}, scheme))
     assert (b"strict-transport-security" in missing) is said
 
 
 def test_only_origins_that_may_read_may_embed() -> None:
     settings = Settings(env="production", cors_origins=("https://a.example",))
-    missing = dict(Security(settings).missing([], "https"))
+    missing = dict(Security(settings).missing({}, "https"))
     assert missing[b"cross-origin-resource-policy"] == b"same-origin"

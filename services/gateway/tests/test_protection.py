@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from aiohttp import web
-from multidict import CIMultiDict
 
 from services.gateway.settings import Settings
 from services.gateway.tests.behind import Answer, Behind, talking
@@ -68,7 +67,7 @@ async def asked(
     """The status that the client gets."""
     try:
         reply = await upstreams.ask(
-            *("content", method, "/api/tags", CIMultiDict()),
+            *("content", method, "/api/tags", []),
             timeout=timeout,
             route="/api/tags",
             priority=priority,
@@ -107,7 +106,7 @@ async def test_what_an_open_breaker_refuses_is_503_at_once_and_says_when_to_come
             await asked(upstreams)
         before = len(pod.requests)
         with pytest.raises(Unavailable) as refused:
-            await upstreams.ask("content", "GET", "/api/tags", CIMultiDict())
+            await upstreams.ask("content", "GET", "/api/tags", [])
         assert len(pod.requests) == before
         assert refused.value.retry_after == 30
         assert upstreams.guards["users"].breaker.state == "closed", "others don't suffer"
@@ -197,7 +196,7 @@ async def test_a_client_that_breaks_off_its_upload_says_nothing_about_the_servic
     async with pods(says(200)) as [pod], asking(pod.url) as upstreams:
         for _ in range(20):
             with pytest.raises(BadGateway):
-                await upstreams.ask("content", "POST", "/api/articles", CIMultiDict(), upload())
+                await upstreams.ask("content", "POST", "/api/articles", [], upload())
         assert await asked(upstreams) == 200
         assert upstreams.guards["content"].bulkhead.inside == 0
 
@@ -207,7 +206,7 @@ async def test_waiting_for_a_place_is_part_of_the_time() -> None:
         first = asyncio.create_task(asked(upstreams, timeout=0.4))
         await until(lambda: _is(len(pod.requests), 1))
         with pytest.raises(GatewayTimeout):
-            await upstreams.ask("content", "GET", "/api/tags", CIMultiDict(), timeout=0.1)
+            await upstreams.ask("content", "GET", "/api/tags", [], timeout=0.1)
         assert await first == 504
         assert upstreams.guards["content"].bulkhead.inside == 0
 
@@ -319,10 +318,7 @@ async def test_replies_that_stream_leave_room_for_others() -> None:
         return reply
 
     async with pods(answer) as [pod], asking(pod.url, upstream_connections=5) as upstreams:
-        replies = [
-            await upstreams.ask("content", "GET", "/api/tags", CIMultiDict())
-            for _ in range(streaming)
-        ]
+        replies = [await upstreams.ask("content", "GET", "/api/tags", []) for _ in range(streaming)]
         pod.answer = says(200)
         assert await asked(upstreams) == 200
         go_on.set()

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from multidict import CIMultiDict
 
 from services.gateway.messages.answer import Answer, Failed, NothingAnswered, Unreached
 from services.gateway.messages.body import ONE_PIECE
@@ -53,7 +52,7 @@ async def wired(
     wire = Wire(keep_alive=keep_alive, connect_timeout=5)
 
     def ask() -> asyncio.Task[Answer]:
-        fields = CIMultiDict({"X-Request-Id": "one"})
+        fields = [("X-Request-Id", "one")]
         return asyncio.create_task(wire.ask(url, "GET", "/a?b=c", fields, None, 2.0))
 
     async with server:
@@ -165,13 +164,13 @@ async def test_no_field_ends_a_line_too_early() -> None:
     wire = Wire(keep_alive=1, connect_timeout=1)
     for value in ("a\r\nX-Evil: 1", "a\nb", "a\rb", "a\0b"):
         with pytest.raises(ValueError, match="control character"):
-            await wire.ask("http://127.0.0.1:9", "GET", "/", CIMultiDict(a=value), None, 1.0)
+            await wire.ask("http://127.0.0.1:9", "GET", "/", [("a", value)], None, 1.0)
 
 
 async def test_who_does_not_listen_is_not_reached() -> None:
     wire = Wire(keep_alive=1, connect_timeout=1)
     with pytest.raises(Unreached):
-        await wire.ask("http://127.0.0.1:1", "GET", "/", CIMultiDict(), None, 1.0)
+        await wire.ask("http://127.0.0.1:1", "GET", "/", [], None, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -192,5 +191,5 @@ async def test_what_goes_by_aiohttp_fails_in_the_same_ways(
         if says is None:
             server.close()
         with pytest.raises(fault) as raised:
-            await connections.ask(url, Request("HEAD", "/", CIMultiDict(), None, 0.2))
+            await connections.ask(url, Request("HEAD", "/", [], None, 0.2), [])
         assert fault is not Failed or type(raised.value) is Failed

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from multidict import CIMultiDict
-
 from services.gateway.messages.calls import Reply, Request
+from services.gateway.messages.headers import Told
 from services.gateway.settings import Settings
 from services.gateway.upstream.wire import Wire
 
@@ -38,26 +37,23 @@ class Connections:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, url: str, request: Request, **fields: str) -> Reply:
-        """Send a request, with further header fields. Raises `Unreached`, `NothingAnswered`, or
-        just `Failed`, and `TimeoutError`.
+    async def ask(self, url: str, request: Request, fields: Told) -> Reply:
+        """Send a request, with `fields` in place of its own. Raises `Unreached`, `NothingAnswered`,
+        or just `Failed`, and `TimeoutError`.
         """
-        headers = CIMultiDict(request.headers, **fields)
         method, body = request.method, request.body
         if (
             not (body is None or isinstance(body, bytes))
             or method == "HEAD"
             or not url.startswith("http:")
         ):
-            return await (await self._others()).ask(url, request, headers)
-        answer = await self._wire.ask(url, method, request.target, headers, body, request.patience)
+            return await (await self._others()).ask(url, request, fields)
+        answer = await self._wire.ask(url, method, request.target, fields, body, request.patience)
         return Reply(answer, answer.whole, answer.pieces)
 
-    async def open_socket(
-        self, url: str, headers: CIMultiDict[str], protocols: Sequence[str]
-    ) -> "Socket":
+    async def open_socket(self, url: str, fields: Told, protocols: Sequence[str]) -> "Socket":
         """Open a WebSocket (RFC 6455). Raises `Unreached`, or just `Failed`."""
-        return await (await self._others()).open_socket(url, headers, protocols)
+        return await (await self._others()).open_socket(url, fields, protocols)
 
     async def _others(self) -> "Session":
         if self._session is None:

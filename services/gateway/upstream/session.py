@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from services.gateway.messages.answer import Failed, NothingAnswered, Unreached
 from services.gateway.messages.body import ONE_PIECE
 from services.gateway.messages.calls import Reply, Request
+from services.gateway.messages.headers import Told
 from services.gateway.settings import Settings
 
 SOCKET_HEARTBEAT = 20.0  # seconds between pings to a service
@@ -79,13 +80,13 @@ class Session:
         self._connect_timeout = settings.connect_timeout
         self._session = _session(settings)
 
-    async def ask(self, url: str, request: Request, headers: CIMultiDict[str]) -> Reply:
+    async def ask(self, url: str, request: Request, fields: Told) -> Reply:
         """Send a request. Raises `Unreached`, `NothingAnswered`, or just `Failed`."""
         with _translated():
             response = await self._session.request(
                 request.method,
                 yarl.URL(url + request.target, encoded=True),
-                headers=headers,
+                headers=CIMultiDict(fields),
                 data=request.body,
                 allow_redirects=False,
                 skip_auto_headers=_NOT_ADDED,
@@ -99,15 +100,13 @@ class Session:
             whole = await _whole(response)
         return Reply(response, whole, lambda: _pieces(response))
 
-    async def open_socket(
-        self, url: str, headers: CIMultiDict[str], protocols: Sequence[str]
-    ) -> Socket:
+    async def open_socket(self, url: str, fields: Told, protocols: Sequence[str]) -> Socket:
         """Open a WebSocket (RFC 6455). Raises `Unreached`, or just `Failed`."""
         with _translated():
             return Socket(
                 await self._session.ws_connect(
                     yarl.URL(url, encoded=True),
-                    headers=headers,
+                    headers=CIMultiDict(fields),
                     protocols=protocols,
                     heartbeat=SOCKET_HEARTBEAT,
                     max_msg_size=LONGEST_MESSAGE,

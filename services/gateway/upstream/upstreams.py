@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from multidict import CIMultiDict
 from opentelemetry import metrics, trace
 from quart import Quart
 
 from services.gateway.messages.answer import Failed, NothingAnswered, Unreached
 from services.gateway.messages.calls import BrokenOff, Reply, Request
+from services.gateway.messages.headers import Told
 from services.gateway.settings import Settings
 from services.gateway.upstream import hedging
 from services.gateway.upstream.bulkhead import Priority
@@ -62,7 +62,7 @@ class Upstreams:
         upstream: str,
         method: str,
         target: str,
-        headers: CIMultiDict[str],
+        fields: Told,
         body: bytes | AsyncIterator[bytes] | None = None,
         timeout: float | None = None,
         *,
@@ -80,7 +80,7 @@ class Upstreams:
         limit = timeout or self._timeout
         upload = 0.0 if body is None or isinstance(body, bytes) else self._upload_timeout
         hedge = hedge and self._hedging
-        request = Request(method, target, headers, body, limit, route, hedge, endless)
+        request = Request(method, target, fields, body, limit, route, hedge, endless)
         try:
             async with asyncio.timeout(limit + upload) as patience:
                 return await self._ask_guarded(upstream, request, priority, patience)
@@ -189,16 +189,18 @@ class Upstreams:
     async def _send(self, endpoint: Endpoint, request: Request, left: float) -> Reply:
         endpoint.outstanding += 1
         try:
-            told = {} if request.endless else {DEADLINE: _milliseconds(left)}
-            reply = await self._connections.ask(endpoint.url, request, **told)
-            if endpoint.is_ready and reply.headers.get("Connection", "").lower() == "close":
+            fields = request.fields
+            if not request.endless:
+                fields = [*fields, (DEADLINE, _milliseconds(left))]
+            reply = await self._connections.ask(endpoint.url, request, fields)
+            if endpoint.is_ready and reply.fields.get(b"connection", b"").lower() == b"close":
                 endpoint.note("drains")
             return reply
         finally:
             endpoint.outstanding -= 1
 
     async def open_socket(
-        self, upstream: str, target: str, headers: CIMultiDict[str], protocols: Sequence[str]
+        self, upstream: str, target: str, fields: Told, protocols: Sequence[str]
     ) -> "Socket":
         """Open a WebSocket to a service. Raises `Unavailable`, `GatewayTimeout`, and `BadGateway`
         where the service takes none.
@@ -206,9 +208,7 @@ class Upstreams:
         endpoint = self.services[upstream].choose([])
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._connections.open_socket(
-                    endpoint.url + target, headers, protocols
-                )
+                return await self._connections.open_socket(endpoint.url + target, fields, protocols)
         except Unreached as error:
             endpoint.note("can't be reached")
             raise Unavailable(f"The {upstream} service can't be reached.") from error
@@ -219,7 +219,7 @@ class Upstreams:
 
     async def fetch(self, upstream: str, target: str, timeout: float) -> bytes:
         """A page of a service. Raises as `ask` does, and `BadGateway` for any status but 200."""
-        reply = await self.ask(upstream, "GET", target, CIMultiDict(), timeout=timeout)
+        reply = await self.ask(upstream, "GET", target, [], timeout=timeout)
         try:
             if reply.status != 200:
                 raise BadGateway(f"The {upstream} service answered {reply.status}.")
@@ -240,7 +240,7 @@ class Upstreams:
 
     async def probe(self, endpoint: Endpoint) -> None:
         """Ask an endpoint again and again whether it is ready."""
-        request = Request("GET", "/readyz", CIMultiDict(), None, PROBE_PATIENCE)
+        request = Request("GET", "/readyz", [], None, PROBE_PATIENCE)
         while True:
             try:
                 async with asyncio.timeout(PROBE_PATIENCE):
@@ -250,12 +250,6 @@ class Upstreams:
             except (Failed, OSError) as error:
                 endpoint.note(f"does not answer ({type(error).__name__})")
             await asyncio.sleep(PROBE_SECONDS)
-
-
-def _with_deadline(request: Request, left: float) -> CIMultiDict[str]:
-    if request.endless:
-        return request.headers
-    return CIMultiDict(request.headers, **{DEADLINE: _milliseconds(left)})
 
 
 def _left(patience: asyncio.Timeout) -> float:

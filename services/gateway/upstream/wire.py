@@ -5,15 +5,14 @@ bit by bit, HEAD, and services behind TLS. Both fail in the same ways; see `sess
 """
 
 import asyncio
-from collections.abc import Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
-from multidict import CIMultiDict
 
 from services.gateway.messages.answer import Answer, Failed, NothingAnswered, Unreached
 from services.gateway.messages.body import ONE_PIECE
+from services.gateway.messages.headers import Told
 
 _BODILESS = frozenset({204, 304})
 _MOST_WAITING = 262_144  # bytes of a body that nobody has taken
@@ -34,7 +33,7 @@ class Wire:
         url: str,
         method: str,
         target: str,
-        headers: CIMultiDict[str],
+        fields: Told,
         body: bytes | None,
         limit: float | None,
     ) -> Answer:
@@ -46,7 +45,7 @@ class Wire:
         place = self._places.get(url)
         if place is None:
             place = self._places[url] = _Place(url, self._keep_alive)
-        message = _message(place, method, target, headers, body)
+        message = _message(place, method, target, fields, body)
         line = await self._line(place)
         answer = line.send(message, limit)
         try:
@@ -100,6 +99,7 @@ class _Line(asyncio.Protocol):
         self._answer: Answer | None = None
         self._raw: list[tuple[bytes, bytes]] = []
         self._framed = self._paused = self._keeps = False
+        self._idle_since = 0.0
         self._expiry: asyncio.TimerHandle | None = None
 
     def send(self, message: bytes, limit: float | None) -> Answer:
@@ -110,8 +110,6 @@ class _Line(asyncio.Protocol):
 
     def taken(self) -> bool:
         """It is idle no more; False where it has just been closed by the other side."""
-        assert self._expiry is not None
-        self._expiry.cancel()
         return not self._transport.is_closing()
 
     def resume(self, answer: Answer) -> None:
@@ -195,21 +193,36 @@ class _Line(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         self._answer = None
+        self._idle_since = self.loop.time()
         self._place.idle.append(self)
-        self._expiry = self.loop.call_later(self._place.keep_alive, self.end)
+        if self._expiry is None:
+            self._expiry = self.loop.call_later(self._place.keep_alive, self._expire)
+
+    def _expire(self) -> None:
+        """One timer looks after it now and then, for a new one after each answer would cost more
+        than the parser.
+        """
+        self._expiry = None
+        if self._answer is not None:
+            return
+        left = self._idle_since + self._place.keep_alive - self.loop.time()
+        if left > 0:
+            self._expiry = self.loop.call_later(left, self._expire)
+        else:
+            self.end()
 
     def _release(self) -> None:
         if self in self._place.idle:
             self._place.idle.remove(self)
-            if self._expiry is not None:
-                self._expiry.cancel()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
 
 
-def _message(
-    place: _Place, method: str, target: str, headers: CIMultiDict[str], body: bytes | None
-) -> bytes:
+def _message(place: _Place, method: str, target: str, fields: Told, body: bytes | None) -> bytes:
     """The request, ready to be sent. Raises `ValueError` for what would end a line too early."""
-    lines = [f"{method} {place.prefix}{target} HTTP/1.1", f"Host: {place.netloc}", *_lines(headers)]
+    lines = [f"{method} {place.prefix}{target} HTTP/1.1", f"Host: {place.netloc}"]
+    lines += [f"{name}: {value}" for name, value in fields]
     if body is not None or method not in ("GET", "DELETE", "OPTIONS"):
         lines.append(f"Content-Length: {len(body or b'')}")
     head = "\r\n".join(lines)
@@ -217,7 +230,3 @@ def _message(
     if head.count("\r") != ends or head.count("\n") != ends or "\0" in head:
         raise ValueError("a header field holds a control character")
     return head.encode() + b"\r\n\r\n" + (body or b"")
-
-
-def _lines(headers: CIMultiDict[str]) -> Iterable[str]:
-    return [f"{name}: {value}" for name, value in headers.items()]
