@@ -80,6 +80,7 @@ async def fill(there: Places, *, users: int, articles: int) -> None:
         now=datetime.now(UTC),
         progress=lambda *_: None,
     )
+    await there.calm()
 
 
 @main.command()

@@ -87,7 +87,7 @@ RACES = (
     ),
     Race(
         "ceiling-hit",
-        "ceiling: the bare server with a constant, against FastAPI returning it",
+        "ceiling: the bare server with that list as a constant, against FastAPI's constant",
         ours="bare",
         path="/constant",
         peer="fastapi",

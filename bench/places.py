@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import load
+from bench.cases import LIST
 from bench.peers import nginx
 from deploy.local import suite
 from deploy.local.endpoint import Endpoint
@@ -16,6 +17,8 @@ from deploy.local.program import Program
 from deploy.local.stack import Stack
 
 READY_WITHIN = 30.0  # seconds
+CALM_WITHIN = 120.0
+CALM = 0.15  # seconds of CPU that all processes of the suite spend in one, when they do nothing
 WORKERS = 1  # of each peer, as of each of our services
 TOLD = {
     "GATEWAY_CACHE": "on",
@@ -62,6 +65,18 @@ class Places:
     def door(self, name: str) -> Door:
         """A door that is open."""
         return self._open[name]
+
+    async def calm(self) -> None:
+        """Wait until the suite does nothing: what was filled in is told by events, and their
+        subscribers have to have heard them before anything is measured.
+        """
+        pids = [pid for door in self._open.values() for pid in door.pids]
+        async with asyncio.timeout(CALM_WITHIN):
+            spent = CALM
+            while spent >= CALM:
+                before = load.cpu_seconds(pids)
+                await asyncio.sleep(1)
+                spent = load.cpu_seconds(pids) - before
 
     @asynccontextmanager
     async def opened(self, *names: str) -> AsyncIterator[list[Door]]:
@@ -145,7 +160,9 @@ class Places:
 
     def _python(self, name: str, port: int) -> Program:
         url = self.stack.addresses.databases["content"]
-        return Program(argv=_peer(name, port), env={"PEER_DATABASE_URL": url}, cwd=suite.ROOT)
+        like = self.stack.addresses.services["gateway"] + LIST
+        env = {"PEER_DATABASE_URL": url, "PEER_LIKE": like}
+        return Program(argv=_peer(name, port), env=env, cwd=suite.ROOT)
 
 
 def _command(service: str) -> tuple[str, ...]:

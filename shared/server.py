@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=ServiceSettings)
 BACKLOG = 1024
+# So long a thread may keep the interpreter from others that want it. By Python's own 5 ms the event
+# loop, and the server's threads, wait far too long while spans are encoded for export.
+SWITCH_SECONDS = 0.001
 PING_MILLISECONDS = 30_000  # so that HTTP/2 connections whose client is gone end
 LARGEST_HEADER = 65_536  # bytes of an HTTP/2 header; Granian would take 16 MiB
 MOST_CONNECTIONS = 16_384  # Granian stops accepting there; left to itself, at as few as its backlog
@@ -106,6 +109,7 @@ def _require_certificate(settings: ServiceSettings) -> None:
 
 
 def _run(settings: ServiceSettings, app: Any) -> int:
+    sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings, app))
 
