@@ -18,13 +18,13 @@ from urllib.parse import unquote
 from urllib.request import Request, urlopen
 
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from shared import tally
+from shared.otlp_spans import encoded
 
 TIMEOUT_SECONDS = 3.0
 PAUSE_SECONDS = 0.5
@@ -92,7 +92,7 @@ class Spans(SpanExporter):
         self._channel = Channel("traces")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        sent = self._channel.send(encode_spans(spans).SerializeToString())
+        sent = self._channel.send(encoded(spans))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
