@@ -24,7 +24,7 @@ from shared.errors import AppError
 from shared.tags import AGGREGATE, EVERYTHING, TAGS
 from shared.tally import Count
 
-asked = Count(
+outcomes = Count(
     "quartet.gateway.cache",
     "Requests that the cache could answer, by what it did",
     ("route", "outcome"),
@@ -52,7 +52,7 @@ class ReplyCache:
         said = await self._answered(exchange, route, policy)
         if not said:
             exchange.cache = said = "fwd=bypass"
-        asked.add((route.path, said))
+        outcomes.add((route.path, said))
         return said != "fwd=bypass"
 
     async def _answered(self, exchange: Exchange, route: Route, policy: Cache) -> str:

@@ -12,7 +12,7 @@ from opentelemetry.trace import set_span_in_context
 from quart import Quart
 
 from services.gateway.cache.kept import Entry, Fields, Form, Kept, age, sent_of, unchanged_for
-from services.gateway.cache.replies import asked, key_of
+from services.gateway.cache.replies import key_of, outcomes
 from services.gateway.cors import Cors
 from services.gateway.door import coding
 from services.gateway.door.outgoing import Outgoing
@@ -110,12 +110,12 @@ class Again:
             return None
         sent: list[Any] = []
 
-        async def note(message: Any) -> None:
+        async def keep(message: Any) -> None:
             sent.append(message)
 
         status, said, body = sent_of(entry, unchanged=unchanged)
         said = [*said, *self._cors.headers(fields), (b"cache-status", b"quartet; hit"), SERVER]
-        outgoing = Outgoing(scope, note, self._security)
+        outgoing = Outgoing(scope, keep, self._security)
         await outgoing({"type": "http.response.start", "status": status, "headers": said})
         await outgoing({"type": "http.response.body", "body": body})
         return Form(status, sent[0]["headers"], sent[1]["body"], route, self._table.routes)
@@ -146,7 +146,7 @@ class Again:
         finally:
             seconds = time.perf_counter() - begun
             note(scope, form.route, form.status, len(form.body), seconds, request_id, cache="hit")
-            asked.add((form.route.path, "hit"))
+            outcomes.add((form.route.path, "hit"))
             end_span(span, form.status)
             detach(token)
 
