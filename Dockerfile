@@ -5,14 +5,16 @@
 FROM python:3.13-slim AS dependencies
 # Another package index, where there is one.
 ARG PIP_INDEX_URL
-COPY requirements/runtime.lock deploy/images/trim.py /tmp/
-# Packages come as bytecode alone: a third of their size is sources, which the lock names to the byte.
+COPY requirements/runtime.lock deploy/images/trim.py deploy/images/library.py /tmp/
+# Bytecode goes by hashes of the sources, since times differ from build to build. Of packages there
+# is nothing else: their sources, a sixth of all that comes to the base, are those that the lock names.
 RUN python -m venv --without-pip /venv \
     && python -m pip --python /venv/bin/python install --no-cache-dir --no-compile --no-deps \
         --only-binary :all: --require-hashes -r /tmp/runtime.lock \
     && python /tmp/trim.py /venv/lib \
     && python -m compileall -q -b --invalidation-mode unchecked-hash /venv/lib \
-    && find /venv/lib -name '*.py' -delete
+    && find /venv/lib -name '*.py' -delete \
+    && /venv/bin/python /tmp/library.py /library
 
 FROM dependencies AS code
 ARG SERVICE
@@ -20,24 +22,14 @@ WORKDIR /app
 COPY shared shared
 COPY services/__init__.py services/
 COPY services/$SERVICE services/$SERVICE
-# Bytecode goes by hashes of the sources, since times differ from build to build.
 # The link lets one exec-form entry point start whichever service is inside.
 RUN ln -s "services/${SERVICE:?name it with --build-arg SERVICE=…}" service \
     && test -f service/__main__.py \
     && python -m compileall -q --invalidation-mode checked-hash shared services
 
 FROM python:3.13-slim
+COPY --from=dependencies /library /usr/local/lib/python3.13
 COPY --from=dependencies /venv /venv
-# Loopback, the default of every service, can't be reached from outside a container.
-ENV PATH=/venv/bin:$PATH \
-    PYTHONUNBUFFERED=1 \
-    QUARTET_HOST=0.0.0.0
-# The base has no bytecode of Python's own library, and a root that can't be written none that is
-# written at need: what packages import of it is compiled by importing them.
-RUN python -c "import aiohttp, aiosmtplib, argon2, asyncpg, cronsim, granian.server.embed, graphql, \
-    httptools, hypercorn.asyncio, jinja2, jwt, nats, opentelemetry.exporter.prometheus, \
-    opentelemetry.exporter.otlp.proto.common.trace_encoder, quart, redis.asyncio, structlog, \
-    uuid_utils.compat, uvloop"
 COPY --from=code /app /app
 ARG SERVICE
 ARG VERSION=0.1.0
@@ -47,6 +39,10 @@ LABEL org.opencontainers.image.title="quartet-$SERVICE" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
+# Loopback, the default of every service, can't be reached from outside a container.
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    QUARTET_HOST=0.0.0.0
 WORKDIR /app
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "service"]
