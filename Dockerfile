@@ -5,13 +5,16 @@
 FROM python:3.13-slim AS dependencies
 # Another package index, where there is one.
 ARG PIP_INDEX_URL
-COPY requirements/runtime.lock deploy/images/trim.py /tmp/
-# Bytecode goes by hashes of the sources, since times differ from build to build.
+COPY requirements/runtime.lock deploy/images/trim.py deploy/images/library.py /tmp/
+# Bytecode goes by hashes of the sources, since times differ from build to build. Of packages there
+# is nothing else: their sources, a sixth of all that comes to the base, are those that the lock names.
 RUN python -m venv --without-pip /venv \
     && python -m pip --python /venv/bin/python install --no-cache-dir --no-compile --no-deps \
         --only-binary :all: --require-hashes -r /tmp/runtime.lock \
     && python /tmp/trim.py /venv/lib \
-    && python -m compileall -q --invalidation-mode unchecked-hash /venv/lib
+    && python -m compileall -q -b --invalidation-mode unchecked-hash /venv/lib \
+    && find /venv/lib -name '*.py' -delete \
+    && /venv/bin/python /tmp/library.py /library
 
 FROM dependencies AS code
 ARG SERVICE
@@ -25,6 +28,7 @@ RUN ln -s "services/${SERVICE:?name it with --build-arg SERVICE=…}" service \
     && python -m compileall -q --invalidation-mode checked-hash shared services
 
 FROM python:3.13-slim
+COPY --from=dependencies /library /usr/local/lib/python3.13
 COPY --from=dependencies /venv /venv
 COPY --from=code /app /app
 ARG SERVICE

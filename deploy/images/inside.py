@@ -3,13 +3,15 @@
 import importlib.util
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 MEMORY = ("memory.max", "memory/memory.limit_in_bytes")  # cgroup v2, v1
 PEAK = ("memory.peak", "memory/memory.max_usage_in_bytes")
 FOLDERS = ("/", "/app", "/etc", "/etc/quartet", "/run", "/tmp", "/usr/bin", "/var/tmp", "/venv")  # noqa: S108
-_BY_HASH, _CHECKED = 0b01, 0b10  # flags of a .pyc, PEP 552
+_BY_HASH = 0b11  # flags of a .pyc: the hash of the source, checked. PEP 552
 
 
 def seen() -> dict[str, object]:
@@ -27,8 +29,8 @@ def seen() -> dict[str, object]:
         "read_only": "ro" in _root(),
         "writable": [folder for folder in FOLDERS if _is_writable(folder)],
         "scratch": os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize,  # noqa: S108
-        "uncompiled": sorted(_uncompiled()),
         "peak": _figure(PEAK),
+        "uncompiled": sorted(_uncompiled()),  # last, since that takes memory
     }
 
 
@@ -56,12 +58,17 @@ def _is_writable(folder: str) -> bool:
 
 def _uncompiled() -> Iterator[str]:
     """Modules that would be compiled again at every start, since what is there isn't theirs."""
-    for path in (*Path("/venv/lib").rglob("*.py"), *Path("/app").rglob("*.py")):
+    for path in Path("/app").rglob("*.py"):
         compiled = Path(importlib.util.cache_from_source(path))
-        ours = _BY_HASH | (_CHECKED if path.is_relative_to("/app") else 0)
-        head = importlib.util.MAGIC_NUMBER + ours.to_bytes(4, "little")
+        head = importlib.util.MAGIC_NUMBER + _BY_HASH.to_bytes(4, "little")
         if not compiled.exists() or compiled.read_bytes()[:8] != head:
             yield str(path)
+    start = [sys.executable, "-v", "-c", "import service.__main__"]
+    told = subprocess.run(start, capture_output=True, text=True, check=True).stderr
+    for line in told.splitlines():
+        origin = line.removeprefix("# code object from ")  # bytecode is quoted, a source isn't
+        if origin != line and origin.endswith(".py"):
+            yield origin
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Rules for what builds the images and runs them outside production."""
 
 import asyncio
+import importlib.util
 import re
 import shutil
 import stat
@@ -63,6 +64,15 @@ def test_trimmed_packages_still_load(tmp_path: Path) -> None:
         "import uvloop; assert uvloop.__file__.startswith({!r}); uvloop.new_event_loop().close()"
     )
     subprocess.run([sys.executable, "-c", loads.format(str(tmp_path))], cwd=tmp_path, check=True)
+
+
+def test_what_packages_import_of_the_library_comes_compiled(tmp_path: Path) -> None:
+    program = [sys.executable, "deploy/images/library.py", str(tmp_path)]
+    subprocess.run(program, cwd=ROOT, check=True)
+    name = Path(importlib.util.cache_from_source(str(Path(asyncio.__file__).name)))
+    head = (tmp_path / "asyncio" / name).read_bytes()[:8]
+    assert head == importlib.util.MAGIC_NUMBER + bytes([1, 0, 0, 0]), "by hash, not looked at again"
+    assert not list(tmp_path.rglob("site-packages"))
 
 
 def test_skaffold_builds_an_image_of_each_service() -> None:
