@@ -20,6 +20,7 @@ from services.users import settings as users
 from services.users.tokens import Tokens
 from tests.rules.cluster import (
     DEPLOYED,
+    K8S,
     OVERLAYS,
     PROBES,
     containers,
@@ -290,6 +291,18 @@ def test_a_key_is_made_that_users_can_sign_with() -> None:
 def test_the_key_that_everybody_can_read_stays_in_development() -> None:
     for overlay in DEPLOYED:
         assert kind(overlay, "Secret") == [], f"{overlay} takes its Secrets from elsewhere"
+
+
+@pytest.mark.parametrize("overlay", DEPLOYED)
+def test_what_an_operator_has_to_name_or_to_have_is_told(overlay: str) -> None:
+    rendered = yaml.safe_dump(render(overlay))
+    named_so = set(re.findall(r"[\w@.-]*\bexample\.org(?::\d+)?", rendered))
+    named_so |= set(re.findall(r"kubernetes.io/metadata.name: (\S+)", rendered))
+    named_so |= {item["spec"]["issuerRef"]["name"] for item in kind(overlay, "Certificate")}
+    named_so |= {item["spec"]["secretStoreRef"]["name"] for item in kind(overlay, "ExternalSecret")}
+    readme = (K8S / "README.md").read_text()
+    section = readme.partition("## The first time\n")[2].partition("\n## ")[0]
+    assert {name for name in named_so if f"`{name}`" not in section} == {"kube-system"}
 
 
 @each_overlay
