@@ -302,7 +302,7 @@ def test_what_an_operator_has_to_name_or_to_have_is_told(overlay: str) -> None:
     named_so |= {item["spec"]["secretStoreRef"]["name"] for item in kind(overlay, "ExternalSecret")}
     readme = (K8S / "README.md").read_text()
     section = readme.partition("## The first time\n")[2].partition("\n## ")[0]
-    assert {name for name in named_so if f"`{name}`" not in section} == {"kube-system"}
+    assert {name for name in named_so if f"`{name}`" not in section} == set()
 
 
 @each_overlay
