@@ -15,6 +15,13 @@ RUN python -m venv --without-pip /venv \
     && python -m compileall -q -b --invalidation-mode unchecked-hash /venv/lib \
     && find /venv/lib -name '*.py' -delete \
     && /venv/bin/python /tmp/library.py /library
+# `skaffold debug` says so here, and has a debugger in its images.
+ARG SKAFFOLD_RUN_MODE
+COPY requirements/debug.lock /tmp/
+RUN if [ "$SKAFFOLD_RUN_MODE" = debug ]; then \
+        python -m pip --python /venv/bin/python install --no-cache-dir --no-deps \
+            --only-binary :all: --require-hashes -r /tmp/debug.lock; \
+    fi
 
 FROM dependencies AS code
 ARG SERVICE

@@ -190,6 +190,7 @@ $(AUDIT)/.installed: requirements/audit.lock $(INSTALLED)
 upgrade: $(INSTALLED) ## Lock the newest versions that pyproject.toml allows
 	@$(UV) pip compile --upgrade $(LOCK) --extra dev --extra gateway --extra users --extra notifications --extra local pyproject.toml -o requirements/dev.lock >/dev/null
 	@$(UV) pip compile $(LOCK) --extra gateway --extra users --extra notifications -c requirements/dev.lock pyproject.toml -o requirements/runtime.lock >/dev/null
+	@echo debugpy | $(UV) pip compile --no-header $(LOCK) -c requirements/dev.lock - -o requirements/debug.lock >/dev/null
 	@$(UV) pip compile --upgrade $(LOCK) requirements/bench.in -o requirements/bench.lock >/dev/null
 	@echo uv | $(UV) pip compile --upgrade --no-header $(LOCK) - -o requirements/uv.lock >/dev/null
 

@@ -21,6 +21,8 @@ Resource = dict[str, Any]
 K8S = ROOT / "deploy" / "k8s"
 BIN = Path(sys.executable).parent
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
+OWN = {"dev", "debug"}  # a cluster of one's own
+DEPLOYED = sorted(set(OVERLAYS) - OWN)
 WORKLOADS = {"Deployment", "StatefulSet", "Job"}
 PROBES = ("startup", "liveness", "readiness")
 

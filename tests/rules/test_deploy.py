@@ -1,6 +1,7 @@
 """Rules for deploy/k8s, over what kustomize renders. None of them needs a cluster."""
 
 import base64
+import json
 import re
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from services.notifications import settings as notifications
 from services.users import settings as users
 from services.users.tokens import Tokens
 from tests.rules.cluster import (
+    DEPLOYED,
+    K8S,
     OVERLAYS,
     PROBES,
     containers,
@@ -94,6 +97,27 @@ def test_skaffold_deploys_overlays_and_leads_to_the_gateway() -> None:
     assert removed
 
 
+def test_skaffold_debug_leaves_pods_to_the_debugger_that_is_in_their_images() -> None:
+    """Skaffold's own has no Python of ours, and its container is one that the namespace refuses."""
+    skaffold = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
+    (profile,) = (part for part in skaffold["profiles"] if part["name"] == "debug")
+    door, *forwards = profile["portForward"]
+    assert [door] == skaffold["portForward"], "a profile's list takes the other's place"
+    for _, pod, container in ours("debug"):
+        if container["name"] != "await-migrations":
+            told = json.loads(pod["metadata"]["annotations"]["debug.cloud.google.com/config"])
+            assert told.keys() == {container["name"]}, "Skaffold changes what has no such note"
+    for forward in forwards:
+        (container,) = pods("debug")[f"Deployment {forward['resourceName']}"]["spec"]["containers"]
+        assert container["command"][4:] == [
+            *("debugpy", "--listen", f"127.0.0.1:{forward['port']}", "-m", "service")
+        ]
+    services = {*SERVICES, "notifications-worker"}
+    assert services == {forward["resourceName"] for forward in forwards}
+    ports = [forward["localPort"] for forward in forwards if "localPort" in forward]
+    assert len(set(ports)) == len(ports)
+
+
 @each_overlay
 def test_images_of_others_have_a_version(overlay: str) -> None:
     for pod in pods(overlay).values():
@@ -111,7 +135,7 @@ def fetched(overlay: str) -> set[tuple[str, str]]:
     }
 
 
-@pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"dev"}))
+@pytest.mark.parametrize("overlay", DEPLOYED)
 def test_secrets_from_a_store_are_those_that_the_readme_asks_for(overlay: str) -> None:
     assert fetched(overlay) == expected_secrets()
 
@@ -217,7 +241,7 @@ def test_each_service_has_an_account_without_a_token(overlay: str) -> None:
         assert accounts[service]["automountServiceAccountToken"] is False
 
 
-@pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"dev"}))
+@pytest.mark.parametrize("overlay", DEPLOYED)
 def test_a_service_is_probed_at_routes_that_it_has(overlay: str) -> None:
     for service in SERVICES:
         pod = pods(overlay)[f"Deployment {service}"]
@@ -227,7 +251,7 @@ def test_a_service_is_probed_at_routes_that_it_has(overlay: str) -> None:
         assert set(probes.values()) <= {rule.rule for rule in app_of(service).url_map.iter_rules()}
 
 
-@pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"dev"}))
+@pytest.mark.parametrize("overlay", DEPLOYED)
 @pytest.mark.parametrize("name", [*SERVICES, "notifications-worker"])
 def test_a_pod_has_time_to_end(overlay: str, name: str) -> None:
     pod = pods(overlay)[f"Deployment {name}"]
@@ -265,8 +289,20 @@ def test_a_key_is_made_that_users_can_sign_with() -> None:
 
 
 def test_the_key_that_everybody_can_read_stays_in_development() -> None:
-    for overlay in set(OVERLAYS) - {"dev"}:
+    for overlay in DEPLOYED:
         assert kind(overlay, "Secret") == [], f"{overlay} takes its Secrets from elsewhere"
+
+
+@pytest.mark.parametrize("overlay", DEPLOYED)
+def test_what_an_operator_has_to_name_or_to_have_is_told(overlay: str) -> None:
+    rendered = yaml.safe_dump(render(overlay))
+    named_so = set(re.findall(r"[\w@.-]*\bexample\.org(?::\d+)?", rendered))
+    named_so |= set(re.findall(r"kubernetes.io/metadata.name: (\S+)", rendered))
+    named_so |= {item["spec"]["issuerRef"]["name"] for item in kind(overlay, "Certificate")}
+    named_so |= {item["spec"]["secretStoreRef"]["name"] for item in kind(overlay, "ExternalSecret")}
+    readme = (K8S / "README.md").read_text()
+    section = readme.partition("## The first time\n")[2].partition("\n## ")[0]
+    assert {name for name in named_so if f"`{name}`" not in section} == set()
 
 
 @each_overlay

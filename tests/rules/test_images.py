@@ -2,11 +2,15 @@
 
 import asyncio
 import importlib.util
+import json
 import re
 import shutil
 import stat
 import subprocess
 import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ import yaml
 
 from deploy.images.trim import trim
 from deploy.local.routes import settings_type
+from deploy.local.state import free_port
 from deploy.local.suite import ROOT, SERVICES
 from shared.settings import load
 from shared.testing import until
@@ -47,6 +52,7 @@ def test_images_hold_what_was_tested() -> None:
     images, tests = pins("runtime.lock"), pins("dev.lock")
     command = (ROOT / "requirements" / "runtime.lock").read_text().splitlines()[1].lstrip("# ")
     assert images <= tests, f"lock again: {command}"
+    assert images < images | pins("debug.lock") <= tests
 
 
 def pins(lock: str) -> set[str]:
@@ -102,7 +108,7 @@ def test_a_tag_publishes_an_image_of_each_service() -> None:
     (build,) = (step["with"] for step in job["steps"] if "build-args" in step.get("with", {}))
     given = {line.partition("=")[0] for line in build["build-args"].splitlines()}
     known = set(re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
-    assert given == known - {"PIP_INDEX_URL"}
+    assert given == known - {"PIP_INDEX_URL", "SKAFFOLD_RUN_MODE"}
 
 
 def test_compose_runs_every_service_and_opens_to_this_machine_alone() -> None:
@@ -141,6 +147,20 @@ signal.pause()
 """
 
 
+@asynccontextmanager
+async def reloaded(image: Path, code: Path, *module: str) -> AsyncIterator[Process]:
+    """The module, as a pod of `skaffold dev` runs it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(DEV / "reload.py"), str(image), str(code), *module
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        async with asyncio.timeout(10):
+            await process.wait()
+
+
 async def test_a_pod_of_skaffold_dev_runs_what_was_edited(tmp_path: Path) -> None:
     image, code, said = tmp_path / "image", tmp_path / "code", tmp_path / "said"
     image.mkdir()
@@ -151,16 +171,46 @@ async def test_a_pod_of_skaffold_dev_runs_what_was_edited(tmp_path: Path) -> Non
     async def says(text: str) -> bool:
         return said.exists() and said.read_text() == text
 
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(DEV / "reload.py"), str(image), str(code), "service"
-    )
-    try:
+    async with reloaded(image, code, "service") as process:
         await until(lambda: says("as built"))
         assert stat.S_IMODE(code.stat().st_mode) == 0o2777
         (code / "service.py").write_text(PROGRAM.format(said=str(said), text="as edited"))
         await until(lambda: says("as edited"))
-    finally:
-        process.terminate()
-        async with asyncio.timeout(10):
-            status = await process.wait()
-    assert status == 7, "the exit code of the service is that of the container"
+    assert process.returncode == 7, "the exit code of the service is that of the container"
+
+
+async def test_a_pod_of_skaffold_debug_takes_a_debugger_after_each_edit(tmp_path: Path) -> None:
+    image, code, said = tmp_path / "image", tmp_path / "code", tmp_path / "said"
+    image.mkdir()
+    code.mkdir()
+    patch = yaml.safe_load((DEV.parent / "debug" / "debugger.yaml").read_text())
+    (container,) = patch["spec"]["template"]["spec"]["containers"]
+    port = free_port()
+    command = [part.replace(":5678", f":{port}") for part in container["command"][4:]]
+    (image / "service.py").write_text(PROGRAM.format(said=str(said), text="as built"))
+
+    async def says(text: str) -> bool:
+        return said.exists() and said.read_text() == text
+
+    async with reloaded(image, code, *command) as process:
+        await until(lambda: says("as built"))
+        assert await attached(port)
+        (code / "service.py").write_text(PROGRAM.format(said=str(said), text="as edited"))
+        await until(lambda: says("as edited"))
+        assert await attached(port)
+    assert process.returncode == 7, "the exit code of the service is that of the container"
+
+
+async def attached(port: int) -> bool:
+    """Whether a debugger answers, in the Debug Adapter Protocol."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    ask = {"seq": 1, "type": "request", "command": "initialize", "arguments": {"adapterID": "test"}}
+    text = json.dumps(ask).encode()
+    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(text), text))
+    async with asyncio.timeout(10):
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            told = json.loads(await reader.readexactly(int(head.split(b":")[1])))
+            if told["type"] == "response":
+                writer.close()
+                return bool(told["success"])

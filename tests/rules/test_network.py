@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deploy.local.suite import ROOT, WITH_DATABASE
-from tests.rules.cluster import OVERLAYS, Resource, each_overlay, kind, matches, pods
+from tests.rules.cluster import DEPLOYED, OWN, Resource, each_overlay, kind, matches, pods
 
 PLACES = {
     "PostgreSQL": ["postgres"],
@@ -168,7 +168,7 @@ def test_what_no_policy_names_is_closed(overlay: str) -> None:
         assert all(rule.get("ports") for rule in rules), f"{name} opens all ports"
 
 
-@pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"dev"}))
+@pytest.mark.parametrize("overlay", DEPLOYED)
 def test_servers_outside_are_reached_by_address_and_from_the_same_pods(overlay: str) -> None:
     inside = {policy["metadata"]["name"]: policy["spec"] for policy in kind("dev", "NetworkPolicy")}
     for policy in kind(overlay, "NetworkPolicy"):
@@ -191,6 +191,6 @@ def test_only_the_gateway_takes_traffic_from_outside(overlay: str) -> None:
             if strangers and policy["metadata"]["name"] != "from-prometheus":
                 assert policy["metadata"]["name"] == "into-gateway"
                 assert rule["ports"] == [{"port": "http"}]
-                assert overlay == "dev" or all(
+                assert overlay in OWN or all(
                     peer["namespaceSelector"]["matchLabels"] for peer in strangers
                 ), "what stands before the gateway has a namespace of its own"

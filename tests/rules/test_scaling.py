@@ -10,13 +10,13 @@ import pytest
 from deploy.local.suite import ROOT, SERVICES, WITH_DATABASE
 from services.notifications.settings import Settings as NotificationsSettings
 from shared.jobs import PRIORITIES, stream
-from tests.rules.cluster import OVERLAYS, each_overlay, kind, named, pods, settings
+from tests.rules.cluster import DEPLOYED, OVERLAYS, each_overlay, kind, named, pods, settings
 
 SCALED = {*SERVICES, "notifications-worker"}
 SPEED = json.loads((ROOT / "docs" / "results" / "speed.json").read_text())
 GROWTH = 1.5  # what a pod at work may have of memory, against an idle one
 STREAM = 30_000  # bytes of a live stream at the gateway, as tests/load/live.py finds them
-deployed = pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"dev"}))
+deployed = pytest.mark.parametrize("overlay", DEPLOYED)
 
 
 def most(overlay: str) -> dict[str, int]:
