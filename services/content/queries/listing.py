@@ -7,8 +7,8 @@ viewer are joined to the page alone.
 from typing import LiteralString
 from uuid import UUID
 
-from services.content.queries.articles import summary_values
-from services.content.schema import ArticleSummary, MultipleArticles, Page
+from services.content.queries.articles import summary
+from services.content.schema import MultipleArticles, Page
 from shared.database import Connection
 
 MOST_COUNTED = 10_000  # where several filters meet, nobody keeps the count
@@ -17,13 +17,13 @@ MOST_COUNTED = 10_000  # where several filters meet, nobody keeps the count
 # row that holds the total alone. OFFSET 0 keeps the planner from reading all of a viewer's
 # favourites, or of a tag's articles, where it should look up twenty.
 _SEEN_BY_VIEWER: LiteralString = """
-SELECT total.articles, slug, title, description, tag_list, favorites_count,
-       shown.created_at, updated_at, username, bio, image,
+SELECT total.articles, slug, title, description, tag_list, shown.created_at,
+       nullif(updated_at, shown.created_at), favorites_count, username, bio, image,
        EXISTS (SELECT FROM favorites
-                WHERE article_id = shown.id AND account_id = $1 OFFSET 0) AS favorited,
+                WHERE article_id = shown.id AND account_id = $1 OFFSET 0),
        EXISTS (SELECT FROM follows
                 WHERE follower_id = $1 AND followee_id = author_id AND following
-               OFFSET 0) AS following
+               OFFSET 0)
   FROM total
   LEFT JOIN page ON true
   LEFT JOIN LATERAL (SELECT * FROM articles WHERE id = page.id OFFSET 0) AS shown ON true
@@ -191,6 +191,6 @@ async def _select(
 ) -> MultipleArticles:
     rows = await db.fetch(selection + _SEEN_BY_VIEWER, viewer, page.limit, page.offset, *values)
     return MultipleArticles(
-        articles=[ArticleSummary(**summary_values(row)) for row in rows if row["slug"] is not None],
+        articles=[summary(*values) for _, *values in rows if values[0] is not None],
         articles_count=rows[0]["articles"],
     )
