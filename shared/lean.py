@@ -73,17 +73,18 @@ class LeanConnection(ASGIHTTPConnection):
 
     async def _send_response(self, send: Any, response: Any) -> None:
         """In two messages, where Quart says the end of the body in a third."""
-        if not isinstance(response, Response) or not isinstance(response.response, DataBody):
+        body = response.response
+        if not isinstance(response, Response) or not isinstance(body, DataBody):
             await super()._send_response(send, response)
             return
         fields = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in response.headers
         ]
-        whole = await response.get_data(as_text=False)
         await send(
             {"type": "http.response.start", "status": response.status_code, "headers": fields}
         )
+        whole = body.data[body.begin : body.end]
         await send({"type": "http.response.body", "body": whole, "more_body": False})
 
 
