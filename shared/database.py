@@ -143,17 +143,17 @@ class _Reading:
         self._pool, self._pressure, self._wait = pool, pressure, wait
 
     async def __aenter__(self) -> Any:
-        with _unavailable(), self._pressure.waiting():
+        with _unavailable, self._pressure.waiting():
             self._db = await self._pool.acquire(timeout=self._wait)
         return self._db
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
-            with _unavailable():
+            with _unavailable:
                 await self._pool.release(self._db)
             return
         try:
-            with _unavailable(), _own_faults(self._db):
+            with _unavailable, _own_faults(self._db):
                 raise error
         finally:
             await _undo(self._pool.release(self._db))
@@ -187,14 +187,19 @@ def _own_faults(db: Any) -> Iterator[None]:
         raise RuntimeError("A connection was used wrongly.") from error
 
 
-@contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except _UNREACHABLE as error:
-        if isinstance(error, ValueError):  # asyncpg: a parameter that the driver can't encode
-            raise
-        raise Unavailable("The database does not answer in time.") from error
+class _Unavailable:
+    """Around what needs the database: makes `Unavailable` of every outage."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # A ValueError as well is, in asyncpg, a parameter that it can't encode.
+        if isinstance(error, _UNREACHABLE) and not isinstance(error, ValueError):
+            raise Unavailable("The database does not answer in time.") from error
+
+
+_unavailable = _Unavailable()
 
 
 def connection() -> AbstractAsyncContextManager[Connection]:
@@ -207,7 +212,7 @@ def connection() -> AbstractAsyncContextManager[Connection]:
 
 @asynccontextmanager
 async def _enclosed(db: Any) -> AsyncIterator[Connection]:
-    with _unavailable(), _own_faults(db):
+    with _unavailable, _own_faults(db):
         yield db
 
 
@@ -249,7 +254,7 @@ async def _part(db: Any) -> AsyncIterator[None]:
 async def open_transaction() -> AsyncIterator[Connection]:
     """A transaction that no other encloses. Raises `Unavailable`."""
     pool, pressure, wait = _pool()
-    with _unavailable():
+    with _unavailable:
         stack = AsyncExitStack()
         with pressure.waiting():
             db = await stack.enter_async_context(pool.acquire(timeout=wait))

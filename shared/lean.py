@@ -5,7 +5,7 @@ out. By what Quart lets an app replace; all else is Quart's own way, but that it
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from inspect import CO_COROUTINE
 from typing import Any
 
@@ -112,11 +112,20 @@ class _Fields(Headers):
 
 
 class _LeanRequest(Request):
-    """Looks once at which blueprints it belongs to."""
+    """Knows which blueprints it belongs to by its route, and that nobody has said who calls."""
 
-    @cached_property
+    caller: Any = None
+
+    @property
     def blueprints(self) -> list[str]:
-        return super().blueprints
+        return [] if self.url_rule is None else _blueprints(self.url_rule.endpoint)
+
+
+@cache
+def _blueprints(endpoint: str) -> list[str]:
+    """The inner before the outer: `a.b.view` is of `a.b` and of `a`."""
+    names = endpoint.split(".")[:-1]
+    return [".".join(names[:count]) for count in range(len(names), 0, -1)]
 
 
 class _Found:
