@@ -1,8 +1,13 @@
 """The asyncpg pool of a service, and the transaction that its edge opens."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Any, LiteralString, Protocol
 
 import asyncpg
@@ -120,44 +125,49 @@ def _answers(pool: Any, pressure: Pressure, wait: float) -> Any:
     async def database_answers() -> None:
         if pressure.is_exhausted and pressure.is_answered:
             return
-        async with _acquired(pool, pressure, wait) as db:
+        async with _Reading(pool, pressure, wait) as db:
             await db.fetchval("SELECT 1")
 
     return database_answers
 
 
-@asynccontextmanager
-async def _acquired(
-    pool: Any, pressure: Pressure, wait: float, *, begin: bool = False
-) -> AsyncIterator[Any]:
-    """A connection within `wait` seconds, in a transaction if it shall `begin` one.
-
-    Raises `Unavailable` when there is none, or it breaks.
+class _Reading:
+    """A connection of the pool, within `wait` seconds. Raises `Unavailable` when there is none, or
+    it breaks. A class, and not a generator as `open_transaction`: reads are many, and this is half
+    of what a connection costs them.
     """
-    with _unavailable():
-        stack = AsyncExitStack()
-        with pressure.waiting():
-            db = await stack.enter_async_context(pool.acquire(timeout=wait))
+
+    __slots__ = ("_db", "_pool", "_pressure", "_wait")
+
+    def __init__(self, pool: Any, pressure: Pressure, wait: float) -> None:
+        self._pool, self._pressure, self._wait = pool, pressure, wait
+
+    async def __aenter__(self) -> Any:
+        with _unavailable, self._pressure.waiting():
+            self._db = await self._pool.acquire(timeout=self._wait)
+        return self._db
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            with _unavailable:
+                await self._pool.release(self._db)
+            return
         try:
-            if begin:
-                await stack.enter_async_context(db.transaction())
-            with _own_faults(db):
-                yield db
-        except BaseException as error:
-            await _undo(stack, error)
-            raise
-        await stack.aclose()
+            with _unavailable, _own_faults(self._db):
+                raise error
+        finally:
+            await _undo(self._pool.release(self._db))
 
 
-async def _undo(stack: AsyncExitStack, error: BaseException) -> None:
+async def _undo(undoing: Coroutine[Any, Any, object]) -> None:
     """Roll back, and give the connection back. asyncpg waits for the server to say that it has
     cancelled a statement; one that says nothing must not keep the caller past the deadline, so this
     goes on without them.
     """
-    undoing = asyncio.create_task(stack.__aexit__(type(error), error, error.__traceback__))
-    _undoing.add(undoing)
-    undoing.add_done_callback(_undone)
-    await asyncio.wait({undoing}, timeout=UNDO_SECONDS)
+    task = asyncio.create_task(undoing)
+    _undoing.add(task)
+    task.add_done_callback(_undone)
+    await asyncio.wait({task}, timeout=UNDO_SECONDS)
 
 
 def _undone(task: asyncio.Task[Any]) -> None:
@@ -177,25 +187,32 @@ def _own_faults(db: Any) -> Iterator[None]:
         raise RuntimeError("A connection was used wrongly.") from error
 
 
-@contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except _UNREACHABLE as error:
-        if isinstance(error, ValueError):  # asyncpg: a parameter that the driver can't encode
-            raise
-        raise Unavailable("The database does not answer in time.") from error
+class _Unavailable:
+    """Around what needs the database: makes `Unavailable` of every outage."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # A ValueError as well is, in asyncpg, a parameter that it can't encode.
+        if isinstance(error, _UNREACHABLE) and not isinstance(error, ValueError):
+            raise Unavailable("The database does not answer in time.") from error
 
 
-@asynccontextmanager
-async def connection() -> AsyncIterator[Connection]:
+_unavailable = _Unavailable()
+
+
+def connection() -> AbstractAsyncContextManager[Connection]:
     """A pooled connection for reads of one statement. Raises `Unavailable`."""
     enclosing = _enclosing()
     if enclosing is not None and enclosing.db is not None:
-        with _unavailable(), _own_faults(enclosing.db):
-            yield enclosing.db
-        return
-    async with _acquired(*_pool(), _pool_wait()) as db:
+        return _enclosed(enclosing.db)
+    return _Reading(*_pool())
+
+
+@asynccontextmanager
+async def _enclosed(db: Any) -> AsyncIterator[Connection]:
+    with _unavailable, _own_faults(db):
         yield db
 
 
@@ -212,9 +229,8 @@ async def transaction() -> AsyncIterator[Connection]:
             yield db
     else:
         db = await enclosing.open()
-        with _unavailable(), _own_faults(db):
-            async with _part(db):
-                yield db
+        async with _enclosed(db), _part(db):
+            yield db
 
 
 @asynccontextmanager
@@ -237,12 +253,24 @@ async def _part(db: Any) -> AsyncIterator[None]:
 @asynccontextmanager
 async def open_transaction() -> AsyncIterator[Connection]:
     """A transaction that no other encloses. Raises `Unavailable`."""
-    async with _acquired(*_pool(), _pool_wait(), begin=True) as db:
-        yield db
+    pool, pressure, wait = _pool()
+    with _unavailable:
+        stack = AsyncExitStack()
+        with pressure.waiting():
+            db = await stack.enter_async_context(pool.acquire(timeout=wait))
+        try:
+            await stack.enter_async_context(db.transaction())
+            with _own_faults(db):
+                yield db
+        except BaseException as error:
+            await _undo(stack.__aexit__(type(error), error, error.__traceback__))
+            raise
+        await stack.aclose()
 
 
-def _pool() -> tuple[Any, Pressure]:
-    return current_app.extensions["database"], current_app.extensions["pressure"]
+def _pool() -> tuple[Any, Pressure, float]:
+    found = current_app.extensions
+    return found["database"], found["pressure"], _pool_wait()
 
 
 def _enclosing() -> Any:

@@ -1,13 +1,21 @@
 """How Quart takes a request and sends its reply, for the common case: no body in, and a whole one
-out. By the hook that Quart has for it, `asgi_http_class`; all else is Quart's own way.
+out. By what Quart lets an app replace; all else is Quart's own way, but that it sends no signals.
 """
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, cached_property, partial
+from inspect import CO_COROUTINE
 from typing import Any
 
-from quart import Response
+from quart import Quart, Response
 from quart.asgi import ASGIHTTPConnection
+from quart.ctx import AppContext, RequestContext
+from quart.globals import _cv_app
+from quart.wrappers import Request
 from quart.wrappers.response import DataBody
+from werkzeug.datastructures import Headers
 
 LOOK_AFTER_SECONDS = 0.05
 
@@ -35,20 +43,169 @@ class LeanConnection(ASGIHTTPConnection):
         finally:
             watch.end()
 
+    def _create_request_from_scope(self, send: Any) -> Any:
+        scope, config = self.scope, self.app.config
+        if scope["path"][:1] != "/" or scope.get("root_path") or scope["http_version"] < "1.1":
+            return super()._create_request_from_scope(send)
+        return self.app.request_class(
+            scope["method"],
+            scope["scheme"],
+            scope["path"],
+            scope["query_string"],
+            _Fields(scope),
+            "",
+            scope["http_version"],
+            max_content_length=config["MAX_CONTENT_LENGTH"],
+            body_timeout=config["BODY_TIMEOUT"],
+            send_push_promise=partial(self._send_push_promise, send),
+            scope=scope,
+        )
+
+    async def handle_request(self, request: Request, send: Any) -> None:
+        """In one task, where Quart makes another to end a reply that takes too long."""
+        response = await self.app.handle_request(request)
+        seconds = getattr(response, "timeout", ...)
+        if seconds is ...:
+            seconds = self.app.config["RESPONSE_TIMEOUT"]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._send_response(send, response)
+
     async def _send_response(self, send: Any, response: Any) -> None:
         """In two messages, where Quart says the end of the body in a third."""
-        if not isinstance(response, Response) or not isinstance(response.response, DataBody):
+        body = response.response
+        if not isinstance(response, Response) or not isinstance(body, DataBody):
             await super()._send_response(send, response)
             return
         fields = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in response.headers
         ]
-        whole = await response.get_data(as_text=False)
         await send(
             {"type": "http.response.start", "status": response.status_code, "headers": fields}
         )
+        whole = body.data[body.begin : body.end]
         await send({"type": "http.response.body", "body": whole, "more_body": False})
+
+
+class _Fields(Headers):
+    """A request's header fields, as Quart names them. The server has checked them, and asking for
+    one that is not there raises nothing.
+    """
+
+    def __init__(self, scope: Any) -> None:
+        client = scope.get("client")
+        self._list = [("Remote-Addr", client[0] if client else "<local>")]
+        self._list += [
+            (name.decode("latin-1").title(), value.decode("latin-1"))
+            for name, value in scope["headers"]
+        ]
+
+    def get(self, key: str, default: Any = None, type: Any = None) -> Any:  # type: ignore[override]
+        if type is not None:
+            return super().get(key, default, type)
+        wanted = key.title()
+        for name, value in self._list:
+            if name == wanted:
+                return value
+        return default
+
+
+class _LeanRequest(Request):
+    """Knows which blueprints it belongs to by its route, and that nobody has said who calls."""
+
+    caller: Any = None
+
+    @property
+    def blueprints(self) -> list[str]:
+        return [] if self.url_rule is None else _blueprints(self.url_rule.endpoint)
+
+
+@cache
+def _blueprints(endpoint: str) -> list[str]:
+    """The inner before the outer: `a.b.view` is of `a.b` and of `a`."""
+    names = endpoint.split(".")[:-1]
+    return [".".join(names[:count]) for count in range(len(names), 0, -1)]
+
+
+class _Found:
+    """Leads a request to a route that is known already."""
+
+    def __init__(self, rule: Any) -> None:
+        self._rule = rule
+
+    def match(self, *, return_rule: bool) -> Any:
+        return self._rule, {}
+
+
+class _AppContext(AppContext):
+    """Tells nobody that it begins and ends."""
+
+    async def push(self) -> None:
+        self._cv_tokens.append(_cv_app.set(self))
+
+    async def pop(self, exc: BaseException | None = None) -> None:
+        try:
+            for function in self.app.teardown_appcontext_funcs:
+                await self.app.ensure_async(function)(exc)
+        finally:
+            _cv_app.reset(self._cv_tokens.pop())
+
+
+class LeanQuart(Quart):
+    """Quart without what each request pays and no service of ours uses: signals, and the search for
+    a route whose path has no arguments.
+    """
+
+    asgi_http_class = LeanConnection
+    request_class = _LeanRequest
+
+    @cached_property
+    def _plain(self) -> dict[tuple[str, str], _Found]:
+        """The routes without arguments, by method and path; those that take any other way are
+        found by Quart.
+        """
+        return {
+            (method, rule.rule): _Found(rule)
+            for rule in self.url_map.iter_rules()
+            if not rule.arguments and not rule.websocket
+            for method in rule.methods or ()
+        }
+
+    def create_url_adapter(self, request: Any) -> Any:
+        if isinstance(request, Request):
+            known = self._plain.get((request.method, request.path))
+            if known is not None:
+                return known
+        return super().create_url_adapter(request)
+
+    def ensure_async(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        code = getattr(func, "__code__", None)
+        if code is not None and code.co_flags & CO_COROUTINE:
+            return func
+        return super().ensure_async(func)
+
+    def app_context(self) -> AppContext:
+        return _AppContext(self)
+
+    async def full_dispatch_request(self, request_context: RequestContext | None = None) -> Any:
+        result: Any
+        try:
+            result = await self.preprocess_request(request_context)
+            if result is None:
+                result = await self.dispatch_request(request_context)
+        except Exception as error:
+            result = await self.handle_user_exception(error)
+        response = await self.make_response(result)
+        return await self.process_response(response, request_context)
+
+    async def do_teardown_request(
+        self, exc: BaseException | None, request_context: RequestContext | None = None
+    ) -> None:
+        assert request_context is not None
+        for name in (*request_context.request.blueprints, None):
+            for function in reversed(self.teardown_request_funcs[name]):
+                await self.ensure_async(function)(exc)
 
 
 class _Watch:

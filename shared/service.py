@@ -6,12 +6,12 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from opentelemetry import trace
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from quart import Quart, Response, current_app, request
+from quart import Quart, Request, Response, current_app, request
 from quart.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 
@@ -20,7 +20,7 @@ from shared.auth import identify
 from shared.context import current_work, trace_id
 from shared.errors import AppError
 from shared.http import check_argument, check_target, declared, operation, reply
-from shared.lean import LeanConnection
+from shared.lean import LeanQuart
 from shared.observed import Observed
 from shared.openapi import document
 from shared.settings import ServiceSettings
@@ -52,9 +52,8 @@ def create_service(name: str, settings: ServiceSettings) -> Quart:
     """A Quart app with everything that services share. Resources register themselves on it by
     `use_…` functions, and keep themselves in `app.extensions`.
     """
-    app = Quart(name, static_folder=None)
+    app = LeanQuart(name, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
-    app.asgi_http_class = LeanConnection
     app.session_interface = NoSession()  # type: ignore[assignment]  # typed as the default
     app.extensions |= {"checks": {}, "soft_checks": {}, "settings": settings, "draining": False}
     app.extensions["farewells"] = []  # what ends what would never end by itself, after the drain
@@ -73,25 +72,29 @@ async def _admit() -> Response | None:
 
     Returns a reply that was given before to the same keyed request.
     """
-    check_target(request.scope.get("raw_path", b""), request.query_string)
-    rule = request.url_rule
+    asked: Request = cast(
+        Any, request
+    )._get_current_object()  # each look by the proxy takes a while
+    check_target(asked.scope.get("raw_path", b""), asked.query_string)
+    rule = asked.url_rule
     if rule is None:
         return None
     span, work = trace.get_current_span(), current_work()
     if work is not None:
         work.route = rule.rule
-        work.deadline = _deadline(request.headers.get(DEADLINE, ""))
+        work.deadline = _deadline(asked.headers.get(DEADLINE, ""))
     if span.is_recording():
-        span.update_name(f"{request.method} {rule.rule}")
+        span.update_name(f"{asked.method} {rule.rule}")
         span.set_attribute("http.route", rule.rule)
     access = declared(current_app.view_functions[rule.endpoint]).access
     if access != "public":
-        verifier = current_app.extensions["verifier"]
-        await identify(verifier, required=access == "required")
-    for name, value in (request.view_args or {}).items():
+        await identify(current_app.extensions["verifier"], required=access == "required")
+    for name, value in (asked.view_args or {}).items():
         check_argument(name, value)
-    await _catch_up()
-    return await idempotency.begin()
+    header = asked.headers.get(position.AFTER)
+    if header:
+        await _catch_up(header)
+    return await idempotency.begin() if asked.method == "POST" else None
 
 
 def _deadline(header: str) -> float | None:
@@ -101,13 +104,12 @@ def _deadline(header: str) -> float | None:
     return asyncio.get_running_loop().time() + int(header) / 1000
 
 
-async def _catch_up() -> None:
+async def _catch_up(header: str) -> None:
     """Wait until the projection holds what the caller has seen; give up after a moment, since a
     late answer is better than none.
     """
-    header = request.headers.get(position.AFTER)
     applied = current_app.extensions.get("applied")
-    if not header or applied is None:
+    if applied is None:
         return
     seconds = position.WAIT_SECONDS if request.method in ("GET", "HEAD") else PATIENCE_SECONDS
     publishers, wanted = current_app.extensions["publishers"], position.parse(header)

@@ -18,6 +18,7 @@ _tracer = trace.get_tracer("quartet.database")
 # What asyncpg ends a transaction with. It must reach the server after the deadline too: the
 # connection goes back to the pool.
 _ENDINGS = ("COMMIT", "ROLLBACK", "RELEASE")
+_NO_SPAN = nullcontext(trace.INVALID_SPAN)
 
 
 class CountedConnection(asyncpg.Connection):
@@ -51,7 +52,7 @@ def _span(statement: str) -> Any:
     statement failed and not why: PostgreSQL quotes rows in its errors, mail addresses among them.
     """
     if not trace.get_current_span().is_recording():
-        return nullcontext(trace.INVALID_SPAN)
+        return _NO_SPAN
     return _tracer.start_as_current_span(
         statement.split(None, 1)[0],
         kind=SpanKind.CLIENT,

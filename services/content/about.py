@@ -23,7 +23,8 @@ def page(shown: schema.MultipleArticles, wanted: schema.Filter) -> Iterator[str]
         yield tags.FAVORITES
         yield tags.author(wanted.favorited)
     for one in shown.articles:
-        yield from article(one)
+        yield tags.article(one.slug)
+        yield tags.author(one.author.username)
 
 
 def comments(slug: str, shown: schema.MultipleComments) -> Iterator[str]:

@@ -1,10 +1,10 @@
 """One article: found, locked, written."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import structs
 
 from services.content import schema
 from services.content.model import Article
@@ -15,13 +15,13 @@ from shared.http import timestamp
 async def find_article(db: Connection, slug: str, viewer: UUID | None) -> schema.Article | None:
     """The article that any of its slugs names, as `viewer` sees it."""
     row = await db.fetchrow(
-        """SELECT articles.slug, title, description, articles.body, tag_list, favorites_count,
-                  created_at, updated_at, username, bio, image,
+        """SELECT articles.slug, title, description, tag_list, created_at,
+                  nullif(updated_at, created_at), favorites_count, username, bio, image,
                   EXISTS (SELECT FROM favorites
-                           WHERE article_id = articles.id AND account_id = $2) AS favorited,
+                           WHERE article_id = articles.id AND account_id = $2),
                   EXISTS (SELECT FROM follows
-                           WHERE follower_id = $2 AND followee_id = author_id AND following
-                         ) AS following
+                           WHERE follower_id = $2 AND followee_id = author_id AND following),
+                  articles.body
              FROM slugs
              JOIN articles ON articles.id = article_id
              JOIN authors ON authors.id = author_id
@@ -31,30 +31,38 @@ async def find_article(db: Connection, slug: str, viewer: UUID | None) -> schema
     )
     if row is None:
         return None
-    return schema.Article(body=row["body"], **summary_values(row))
+    *values, body = row
+    return schema.Article(**structs.asdict(summary(*values)), body=body)
 
 
-def summary_values(row: Any) -> dict[str, Any]:
-    """The values of an `ArticleSummary` in a row."""
-    created_at, updated_at = row["created_at"], row["updated_at"]
+def summary(
+    slug: str,
+    title: str,
+    description: str,
+    tag_list: list[str],
+    created_at: datetime,
+    changed_at: datetime | None,
+    favorites_count: int,
+    username: str,
+    bio: str,
+    image: str,
+    favorited: bool,
+    following: bool,
+) -> schema.ArticleSummary:
+    """What a list shows of an article: the values of a row, in the order in which statements select
+    them. By their names it would take five times as long. `changed_at`: if it ever was changed.
+    """
     created = timestamp(created_at)
-    return {
-        "slug": row["slug"],
-        "title": row["title"],
-        "description": row["description"],
-        "tag_list": row["tag_list"],
-        "created_at": created,
-        "updated_at": created if updated_at == created_at else timestamp(updated_at),
-        "favorited": row["favorited"],
-        "favorites_count": row["favorites_count"],
-        "author": profile(row),
-    }
-
-
-def profile(row: Any) -> schema.Profile:
-    """The author in a row, as the viewer sees them."""
-    return schema.Profile(
-        username=row["username"], bio=row["bio"], image=row["image"], following=row["following"]
+    return schema.ArticleSummary(
+        slug=slug,
+        title=title,
+        description=description,
+        tag_list=tag_list,
+        created_at=created,
+        updated_at=created if changed_at is None else timestamp(changed_at),
+        favorited=favorited,
+        favorites_count=favorites_count,
+        author=schema.Profile(username=username, bio=bio, image=image, following=following),
     )
 
 

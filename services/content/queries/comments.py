@@ -8,7 +8,6 @@ import msgspec
 
 from services.content import schema
 from services.content.model import Comment
-from services.content.queries.articles import profile
 from shared.database import Connection
 from shared.http import timestamp
 
@@ -88,5 +87,10 @@ def _comment(row: Any) -> schema.Comment:
         created_at=timestamp(row["created_at"]),
         updated_at=timestamp(row["updated_at"]),
         body=row["body"],
-        author=profile(row),
+        author=schema.Profile(
+            username=row["username"],
+            bio=row["bio"],
+            image=row["image"],
+            following=row["following"],
+        ),
     )

@@ -7,38 +7,46 @@ viewer are joined to the page alone.
 from typing import LiteralString
 from uuid import UUID
 
-from services.content.queries.articles import summary_values
-from services.content.schema import ArticleSummary, MultipleArticles, Page
+from services.content.queries.articles import summary
+from services.content.schema import MultipleArticles, Page
 from shared.database import Connection
 
 MOST_COUNTED = 10_000  # where several filters meet, nobody keeps the count
 
-# A selection names `page` (id, created_at) and `total` (articles). A page beyond the end is one
-# row that holds the total alone. OFFSET 0 keeps the planner from reading all of a viewer's
-# favourites, or of a tag's articles, where it should look up twenty.
+# A selection names `total` (articles) and `shown`, the articles of a page, or `page` (id,
+# created_at), which `_OF_PAGE` leads to them from. A page beyond the end is one row that holds the
+# total alone. OFFSET 0 keeps the planner from reading all of a viewer's favourites, or of a tag's
+# articles, where it should look up twenty.
+_OF_PAGE: LiteralString = """,
+           shown AS (
+             SELECT found.* FROM page
+              CROSS JOIN LATERAL (SELECT * FROM articles WHERE id = page.id OFFSET 0) AS found)"""
 _SEEN_BY_VIEWER: LiteralString = """
-SELECT total.articles, slug, title, description, tag_list, favorites_count,
-       shown.created_at, updated_at, username, bio, image,
+SELECT total.articles, slug, title, description, tag_list, created_at,
+       nullif(updated_at, created_at), favorites_count, username, bio, image,
        EXISTS (SELECT FROM favorites
-                WHERE article_id = shown.id AND account_id = $1 OFFSET 0) AS favorited,
+                WHERE article_id = shown.id AND account_id = $1 OFFSET 0),
        EXISTS (SELECT FROM follows
                 WHERE follower_id = $1 AND followee_id = author_id AND following
-               OFFSET 0) AS following
+               OFFSET 0)
   FROM total
-  LEFT JOIN page ON true
-  LEFT JOIN LATERAL (SELECT * FROM articles WHERE id = page.id OFFSET 0) AS shown ON true
+  LEFT JOIN shown ON true
   LEFT JOIN LATERAL (SELECT username, bio, image FROM authors WHERE id = author_id OFFSET 0
                     ) AS author ON true
- ORDER BY page.created_at DESC, page.id DESC"""
+ ORDER BY created_at DESC, shown.id DESC"""
 
 
 async def select_newest(db: Connection, viewer: UUID | None, page: Page) -> MultipleArticles:
-    """All articles."""
-    return await _select(
+    """All articles. The index alone leads to where the page begins, and from there to its rows."""
+    return await _fetch(
         db,
-        """WITH page AS (
-             SELECT id, created_at FROM articles
-              ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3),
+        """WITH shown AS (
+             SELECT id, slug, title, description, tag_list, created_at, updated_at,
+                    favorites_count, author_id
+               FROM articles
+              WHERE (created_at, id) <= (SELECT created_at, id FROM articles
+                                          ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET $3)
+              ORDER BY created_at DESC, id DESC LIMIT $2),
            total AS (SELECT sum(articles)::bigint AS articles FROM article_counts)""",
         viewer,
         page,
@@ -189,8 +197,14 @@ async def select_feed(db: Connection, reader: UUID, page: Page) -> MultipleArtic
 async def _select(
     db: Connection, selection: LiteralString, viewer: UUID | None, page: Page, *values: object
 ) -> MultipleArticles:
+    return await _fetch(db, selection + _OF_PAGE, viewer, page, *values)
+
+
+async def _fetch(
+    db: Connection, selection: LiteralString, viewer: UUID | None, page: Page, *values: object
+) -> MultipleArticles:
     rows = await db.fetch(selection + _SEEN_BY_VIEWER, viewer, page.limit, page.offset, *values)
     return MultipleArticles(
-        articles=[ArticleSummary(**summary_values(row)) for row in rows if row["slug"] is not None],
+        articles=[summary(*row) for _, *row in rows if row[0] is not None],
         articles_count=rows[0]["articles"],
     )
