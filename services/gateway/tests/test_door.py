@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -153,6 +154,25 @@ async def test_a_client_that_says_nothing_is_sent_away(impatient: Running) -> No
     reader, writer = await asyncio.open_connection("127.0.0.1", impatient.port)
     assert await asyncio.wait_for(reader.read(), 10) == b""
     writer.close()
+
+
+async def test_a_client_that_does_not_read_is_sent_away(impatient: Running) -> None:
+    """However much it asks for: replies wait in sockets, and those are not for ever either."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", impatient.port))
+        client.setblocking(False)
+
+        async def cut() -> bool:
+            try:
+                client.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+            except BlockingIOError:
+                return False
+            except ConnectionError:
+                return True
+            return False
+
+        await until(cut, seconds=10, what="the end of the connection")
 
 
 async def test_a_client_that_waits_for_a_slow_answer_is_not(
