@@ -27,6 +27,7 @@ BACKLOG = 1024
 # So long a thread may keep the interpreter from others that want it. By Python's own 5 ms the event
 # loop, and the server's threads, wait far too long while spans are encoded for export.
 SWITCH_SECONDS = 0.001
+UNREAD = 3  # times the header timeout, for a client to take more of a reply
 PING_MILLISECONDS = 30_000  # so that HTTP/2 connections whose client is gone end
 LARGEST_HEADER = 65_536  # bytes of an HTTP/2 header; Granian would take 16 MiB
 MOST_CONNECTIONS = 16_384  # Granian stops accepting there; left to itself, at as few as its backlog
@@ -232,7 +233,7 @@ async def _until(
 
 async def _serve_hypercorn(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:
     config = Config()
-    config.bind = [f"{settings.host}:{settings.port}"]
+    config.bind = [f"fd://{_listening(settings).detach()}"]
     # Clients of ours let go of an idle connection earlier. One that its client has closed is held
     # for as long, so each second costs whoever closes many.
     config.keep_alive_timeout = settings.header_timeout
@@ -251,10 +252,16 @@ async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Even
     # Imported where it serves: it takes 5 MB of a process.
     from granian.constants import HTTPModes, Interfaces, SSLProtocols
     from granian.http import HTTP1Settings, HTTP2Settings
+    from granian.net import SocketHolder  # type: ignore[attr-defined]
     from granian.server.embed import Server as GranianServer
 
-    _require_free(settings.host, settings.port)
-    server = GranianServer(
+    class Server(GranianServer):
+        def _init_shared_socket(self: Any) -> None:
+            # Its own can be shared: another process would silently get half of the connections.
+            own = _listening(settings).detach(), False, BACKLOG
+            self._ssp, self._shd = None, SocketHolder(*own)  # type: ignore[call-arg]
+
+    server = Server(
         app,
         address=settings.host,
         port=settings.port,
@@ -283,10 +290,15 @@ async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Even
         ending.cancel()
 
 
-def _require_free(host: str, port: int) -> None:
-    """Granian shares its port (SO_REUSEPORT): a second process would silently get half of the
-    connections. Raises `OSError` where the port is taken.
+def _listening(settings: ServiceSettings) -> socket.socket:
+    """A socket that nobody else has; its connections break where a client leaves a reply unread
+    (Linux), which neither server sees to. Raises `OSError` where the address can't be had.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family):
-        pass
+    address, six = (settings.host, settings.port), ":" in settings.host
+    family = socket.AF_INET6 if six else socket.AF_INET
+    listening = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=six)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if sys.platform == "linux":
+        unread = round(UNREAD * settings.header_timeout * 1000)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread)
+    return listening

@@ -22,6 +22,7 @@ from services.content.queries.counters import recount
 PASSWORD = "correct horse battery staple"  # noqa: S105  (what all seeded people log in with)
 BATCH = 2_000
 SPREAD = timedelta(days=365)
+_LONG_TOLD = 0  # the number of a notification that no live stream is to be told of any more
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 
 
@@ -183,7 +184,7 @@ _TAG = "article_id tag created_at"
 _FAVORITE = "article_id account_id article_created_at created_at"
 _COMMENT = "id article_id author_id body created_at updated_at"
 _TOLD_ARTICLE = "id slug title author_id published_at deleted position"
-_NOTIFICATION = "id recipient_id kind actor_id article_id fact created_at read_at"
+_NOTIFICATION = "id recipient_id kind actor_id article_id fact created_at read_at number"
 
 
 def _account(person: Person, hashed: str) -> tuple[object, ...]:
@@ -309,7 +310,8 @@ def _notification(
 ) -> tuple[object, ...]:
     read_at = at + timedelta(days=1) if dice.random() < 0.8 else None
     article = story.id if story else None
-    return (new_id(dice, at), recipient.id, kind, actor.id, article, fact, at, read_at)
+    made = new_id(dice, at)
+    return (made, recipient.id, kind, actor.id, article, fact, at, read_at, _LONG_TOLD)
 
 
 def _told_follow(

@@ -68,7 +68,7 @@ def grown(before: dict[str, Held], after: dict[str, Held]) -> Iterator[str]:
     """Who holds more than they did, in words."""
     for name, now in after.items():
         then = before[name]
-        # NATS keeps parts of its streams in memory, and those have grown.
+        # NATS holds a buffer of 8 MiB for each stream that is written to, however little it holds.
         if name != "nats" and now.resident > then.resident * (1 + MORE_MEMORY):
             sizes = f"{then.resident // MEGABYTE} MiB, now {now.resident // MEGABYTE} MiB"
             yield f"{name} had {sizes}"

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.local.seed import seed
 from deploy.local.servers import Servers
+from services.notifications.herald import announce_waiting
 from shared.testing import clean_database
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -107,3 +108,11 @@ async def test_the_told_are_those_who_should_be(seeded: dict[str, Any]) -> None:
     assert set(await rows(notifications, told.format("published"))) == set(
         await rows(notifications, published)
     )
+
+
+async def test_nobody_is_told_of_it_as_news(seeded: dict[str, Any]) -> None:
+    """Else the service would announce each notification, an event apiece: at 10,000 articles that
+    keeps it and NATS busy for minutes.
+    """
+    async with seeded["notifications"].transaction():
+        assert await announce_waiting(seeded["notifications"], NOW) == 0

@@ -30,6 +30,7 @@ MOST_FIELDS = 5_000
 MOST_ASKS = 20
 MOST_DEPTH = 12
 MOST_WRITTEN = 200  # each is compared to each of the same name, before anything else is known
+MOST_VALUES = 1_000  # in variables; each is held against the schema, again and again
 DEFAULT_ROWS = 20  # as the schema says of each `limit`
 
 
@@ -65,6 +66,20 @@ def written(document: DocumentNode) -> int:
             count += len(selected.selections)
             nodes += selected.selections
     return count
+
+
+def overfull(variables: Mapping[str, Any]) -> bool:
+    """Whether variables hold more values than anybody needs; objects and lists are some as well."""
+    count, values = 0, list[Any]([variables])
+    while values and count <= MOST_VALUES:
+        value = values.pop()
+        if isinstance(value, Mapping):
+            value = value.values()
+        elif not isinstance(value, list):
+            continue
+        count += len(value)
+        values += value
+    return count > MOST_VALUES
 
 
 class Meter:

@@ -1,7 +1,7 @@
 """GraphQL requests over HTTP, as the GraphQL-over-HTTP draft has them: read, judged, executed."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +26,7 @@ from opentelemetry import trace
 
 from services.gateway.asking import Asking
 from services.gateway.graph import LONGEST
-from services.gateway.graph.cost import MOST_WRITTEN, Meter, written
+from services.gateway.graph.cost import MOST_VALUES, MOST_WRITTEN, Meter, overfull, written
 from services.gateway.graph.faults import Refuse, formatted
 from services.gateway.graph.fields import resolve_fields
 from services.gateway.graph.visit import Admits, Visit
@@ -35,6 +35,7 @@ from shared.errors import UnsupportedMediaType
 from shared.http import decode
 
 MOST_TOKENS = 500
+MOST_ERRORS = 5
 _SDL = Path(__file__).with_name("schema.graphql")
 _JSON = b"application/json"
 _RESPONSE = b"application/graphql-response+json"
@@ -79,23 +80,42 @@ class Engine:
         """
         document = _parsed(request.query)
         errors = validate(
-            self.schema, document, self._rules, max_errors=5, hide_suggestions=self._discreet
+            self.schema,
+            document,
+            self._rules,
+            max_errors=MOST_ERRORS,
+            hide_suggestions=self._discreet,
         )
         if errors:
             raise Refuse(errors)
         operation = get_operation_ast(document, request.operation_name or None)
         if operation is None:
             raise Refuse([GraphQLError("The request must name one operation of the document.")])
-        values = get_variable_values(
-            self.schema, operation.variable_definitions or (), request.variables or {}
-        )
-        if isinstance(values, list):
-            raise Refuse(values)
+        coerced = self._coerced(operation, request.variables or {})
         _note(operation)
-        over = Meter(self.schema, document, values.coerced).of(operation).over()
+        over = Meter(self.schema, document, coerced).of(operation).over()
         if over:
             raise Refuse([GraphQLError(over)])
         return document, request.variables or {}
+
+    def _coerced(
+        self, operation: OperationDefinitionNode, given: dict[str, Any]
+    ) -> Mapping[str, Any]:
+        """Variables as the schema wants them. Raises `Refuse`; what it says of the first few that
+        are wrong is for the client alone, since it quotes them.
+        """
+        if overfull(given):
+            raise Refuse([GraphQLError(f"The variables hold more than {MOST_VALUES} values.")])
+        values = get_variable_values(
+            self.schema,
+            operation.variable_definitions or (),
+            given,
+            max_errors=MOST_ERRORS,
+            hide_suggestions=self._discreet,
+        )
+        if isinstance(values, list):
+            raise Refuse([GraphQLError(error.message, error.nodes) for error in values])
+        return values.coerced
 
     async def _executed(
         self, document: DocumentNode, request: Request, variables: dict[str, Any], visit: Visit

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -87,7 +88,6 @@ async def test_http_2_without_tls(
         ("X-Upper", "1"),
         ("x", "a\r\nhost: b"),
         (":path", "/api/user"),
-        ("host", "other"),
     ],
 )
 async def test_what_http_2_forbids_never_reaches_a_service_as_it_is(
@@ -103,6 +103,27 @@ async def test_what_http_2_forbids_never_reaches_a_service_as_it_is(
     assert said["target"] == "/api/users"
     assert said["headers"]["content-length"] == "3"
     assert not {"transfer-encoding", "connection"} & set(said["headers"])
+
+
+async def test_over_http_2_there_is_one_host(
+    secure: Running, behind: Behind, files: tuple[str, str], request: pytest.FixtureRequest
+) -> None:
+    """RFC 9113, 8.3.1. Hypercorn refuses a `Host` that differs from `:authority`. Granian hands
+    over the `Host` alone, so nobody can take the request for one of another host; but it can't be
+    told that they differ.
+    """
+    same, other = ("host", "127.0.0.1"), ("host", "other")
+    answer = await second.ask(secure.port, "GET", "/api/tags", same, trust=files[0])
+    assert json.loads(answer.body)["headers"]["x-forwarded-host"] == "127.0.0.1"
+    answer = await second.ask(secure.port, "GET", "/api/tags", other, trust=files[0])
+    if request.node.callspec.params["secure"] == "hypercorn":
+        assert answer.refused
+    else:
+        assert json.loads(answer.body)["headers"]["x-forwarded-host"] == "other"
+    behind.requests.clear()
+    answer = await second.ask(secure.port, "GET", "/api/tags", same, other, trust=files[0])
+    assert answer.refused or answer.fields[":status"] == "400"
+    assert behind.requests == []
 
 
 @pytest.fixture(scope="module", params=["granian", "hypercorn"])
@@ -133,6 +154,25 @@ async def test_a_client_that_says_nothing_is_sent_away(impatient: Running) -> No
     reader, writer = await asyncio.open_connection("127.0.0.1", impatient.port)
     assert await asyncio.wait_for(reader.read(), 10) == b""
     writer.close()
+
+
+async def test_a_client_that_does_not_read_is_sent_away(impatient: Running) -> None:
+    """However much it asks for: replies wait in sockets, and those are not for ever either."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", impatient.port))
+        client.setblocking(False)
+
+        async def cut() -> bool:
+            try:
+                client.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+            except BlockingIOError:
+                return False
+            except ConnectionError:
+                return True
+            return False
+
+        await until(cut, seconds=10, what="the end of the connection")
 
 
 async def test_a_client_that_waits_for_a_slow_answer_is_not(

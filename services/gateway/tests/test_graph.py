@@ -10,7 +10,7 @@ from aiohttp import web
 from graphql import get_introspection_query
 
 from services.gateway.graph.calls import MUTATIONS, QUERIES
-from services.gateway.graph.cost import MOST_ASKS, MOST_WRITTEN
+from services.gateway.graph.cost import MOST_ASKS, MOST_VALUES, MOST_WRITTEN
 from services.gateway.graph.engine import MOST_TOKENS, Engine, Request
 from services.gateway.graph.faults import Refuse
 from services.gateway.tests.behind import Behind
@@ -20,6 +20,7 @@ from shared.testing import Signer
 RESPONSE = "application/graphql-response+json"
 ENGINE = Engine(introspection=True)
 STRICT = Engine(introspection=False)
+WRITE = "mutation ($input: NewArticle!) { createArticle(input: $input) { slug } }"
 PAGE = "articles(limit: 100) { articlesCount articles { slug author { username following } } }"
 
 
@@ -248,6 +249,10 @@ async def test_a_costly_document_is_refused_before_anybody_is_asked(
          None, "introspection depth"),
         ("{ token }", None, "Cannot query"),
         ("{ article(slug: 1) { slug } }", None, "String"),
+        (WRITE, {"input": {"tagList": ["a"] * MOST_VALUES}}, "values"),
+        (WRITE, {"other": [{"a": [1]} for _ in range(MOST_VALUES // 2)]}, "values"),
+        (WRITE, {"input": {"title": 1}}, "String cannot represent"),
+        (WRITE, None, "to be provided"),
         ("subscription { tags }", None, ""),
         ("not graphql", None, "Syntax Error"),
     ],
@@ -258,11 +263,29 @@ def test_a_document_is_refused_that_is_not_valid_or_costs_too_much(
     assert said in refusal(query, variables)
 
 
+async def test_a_wrong_variable_is_the_clients_fault_and_told_to_nobody_else(
+    gateway: Running, behind: Behind
+) -> None:
+    login = "mutation ($input: Credentials!) { login(input: $input) { username } }"
+    given = {"password": "a secret", **{f"emil{n}": n for n in range(MOST_VALUES // 2)}}
+    reply = await ask(gateway, login, variables={"input": given})
+    assert reply.status == 400
+    assert 1 < len(reply.json["errors"]) < 10, "and not one for each"
+    assert "required field 'email'" in reply.json["errors"][0]["message"]
+    assert {error["extensions"]["status"] for error in reply.json["errors"]} == {400}
+    await gateway.logged(event="request", trace_id=reply.headers["Quartet-Trace"])
+    assert "a secret" not in gateway.log.read_text()
+    assert not behind.requests
+
+
 def test_the_schema_tells_of_itself_where_it_may() -> None:
     ENGINE.judged(Request(query=get_introspection_query()))
     assert "introspection" in refusal(get_introspection_query(), engine=STRICT)
     assert "Did you mean" in refusal("{ tag }")
     assert "Did you mean" not in refusal("{ tag }", engine=STRICT)
+    draft = {"input": {"title": "", "description": "", "body": "", "tagLst": []}}
+    assert "Did you mean" in refusal(WRITE, draft)
+    assert "Did you mean" not in refusal(WRITE, draft, engine=STRICT)
     STRICT.judged(Request(query="{ __typename tags }"))
 
 
