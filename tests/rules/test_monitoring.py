@@ -88,6 +88,16 @@ def test_alerts_and_panels_ask_for_metrics_that_the_code_makes() -> None:
         assert names <= known, f"nothing is called {names - known}"
 
 
+def test_a_ratio_of_errors_is_nought_before_there_is_one() -> None:
+    """A counter is there from its first event on; until then the dashboard would say "no data"."""
+    ratios = [
+        rule["expr"] for rule in rules() if rule.get("record", "").startswith("quartet:errors:")
+    ]
+    assert ratios
+    for ratio in ratios:
+        assert re.match(r"\(sum\(rate\(.+\)\) or vector\(0\)\)\n/ ", ratio), ratio
+
+
 def test_every_alert_has_an_entry_in_the_runbook_and_the_other_way_round() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     entries = set(re.findall(r"^### (\w+)$", text, re.MULTILINE))
