@@ -62,7 +62,7 @@ class LeanConnection(ASGIHTTPConnection):
         )
 
     async def handle_request(self, request: Request, send: Any) -> None:
-        """In one task, where Quart makes another to end a reply that takes too long."""
+        """In one task, where Quart makes another to end a reply that takes too long to send."""
         response = await self.app.handle_request(request)
         seconds = getattr(response, "timeout", ...)
         if seconds is ...:
@@ -129,7 +129,7 @@ def _blueprints(endpoint: str) -> list[str]:
 
 
 class _Found:
-    """Leads a request to a route that is known already."""
+    """Leads a request to a route that is known already. No address can be made from it."""
 
     def __init__(self, rule: Any) -> None:
         self._rule = rule
@@ -153,8 +153,8 @@ class _AppContext(AppContext):
 
 
 class LeanQuart(Quart):
-    """Quart without what each request pays and no service of ours uses: signals, and the search for
-    a route whose path has no arguments.
+    """Quart without what each request pays and no service of ours uses: signals, the search for a
+    route that has but one path, and the question what kind of function each hook is.
     """
 
     asgi_http_class = LeanConnection
@@ -162,14 +162,13 @@ class LeanQuart(Quart):
 
     @cached_property
     def _plain(self) -> dict[tuple[str, str], _Found]:
-        """The routes without arguments, by method and path; those that take any other way are
-        found by Quart.
-        """
+        """The reads whose paths have no arguments, by method and path."""
         return {
             (method, rule.rule): _Found(rule)
             for rule in self.url_map.iter_rules()
             if not rule.arguments and not rule.websocket
-            for method in rule.methods or ()
+            for method in ("GET", "HEAD")
+            if method in (rule.methods or ())
         }
 
     def create_url_adapter(self, request: Any) -> Any:
@@ -180,6 +179,7 @@ class LeanQuart(Quart):
         return super().create_url_adapter(request)
 
     def ensure_async(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that is written as a coroutine needs nothing; Quart knows what others need."""
         code = getattr(func, "__code__", None)
         if code is not None and code.co_flags & CO_COROUTINE:
             return func

@@ -1,15 +1,17 @@
 """Every service refuses, fails, reports and describes itself in one way."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import structlog
-from quart import Quart, Response
+from quart import Blueprint, Quart, Response
 
 from shared.errors import PROBLEM_TYPE
+from shared.http import operation, reply
 from shared.service import create_service, undeclared
 from shared.settings import ServiceSettings
 from shared.testing import Signer, serving, until
@@ -88,6 +90,38 @@ async def test_a_wrong_method_is_405_and_says_which_are_right(client: Any) -> No
     response = await client.post("/api/public")
     await problem(response, 405)
     assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+async def test_a_route_says_which_methods_it_has(client: Any) -> None:
+    response = await client.options("/api/public")
+    assert response.status_code == 200
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+
+
+async def test_hooks_of_a_blueprint_run_for_its_routes_alone() -> None:
+    app, ran = create_probe("file:///nowhere"), Counter[str]()
+    inner, outer = Blueprint("inner", __name__), Blueprint("outer", __name__)
+
+    @inner.get("/api/inner")
+    @operation("Inner", "Inner", access="public", tag="Probe", returns={204: None})
+    async def view() -> Response:
+        return reply(status=204)
+
+    async def after(response: Response) -> Response:
+        ran["after"] += 1
+        return response
+
+    outer.before_request(lambda: ran.update(["outer"]))
+    inner.before_request(lambda: ran.update(["inner"]))
+    inner.after_request(after)
+    inner.teardown_request(lambda _: ran.update(["end"]))
+    outer.register_blueprint(inner)
+    app.register_blueprint(outer)
+    async with serving(app) as client:
+        assert (await client.get("/api/public")).status_code == 200
+        assert not ran
+        assert (await client.get("/api/inner")).status_code == 204
+        assert ran == {"outer": 1, "inner": 1, "after": 1, "end": 1}
 
 
 async def test_what_we_did_not_foresee_says_nothing_of_itself(client: Any) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from deploy.local.plans import filled, plan
 from deploy.local.servers import Servers
-from services.content.queries.listing import select_feed
+from services.content.queries.listing import select_feed, select_newest
 from services.content.schema import Page
-from services.content.tests.reads import PAGE, PAGES, READS, account
+from services.content.tests.reads import ARTICLES, PAGE, PAGES, READS, account
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,24 @@ async def test_the_feed_is_what_a_plain_statement_finds(big: asyncpg.Connection)
         account(2),
     )
     assert (await select_feed(big, account(2), PAGE)).articles_count == count
+
+
+async def test_the_newest_are_what_a_plain_statement_finds(big: asyncpg.Connection) -> None:
+    undone = big.transaction()
+    await undone.start()
+    try:
+        await big.execute("UPDATE articles SET created_at = now() WHERE slug LIKE 'article-77__'")
+        for offset in (0, 7, 90, 7_000, ARTICLES - 5, ARTICLES):
+            found = await select_newest(big, None, Page(limit=20, offset=offset))
+            plain = await big.fetch(
+                """SELECT slug FROM articles
+                    ORDER BY created_at DESC, id DESC LIMIT 20 OFFSET $1""",
+                offset,
+            )
+            assert [item.slug for item in found.articles] == [row["slug"] for row in plain]
+            assert found.articles_count == ARTICLES
+    finally:
+        await undone.rollback()
 
 
 async def test_the_newest_twenty_take_a_millisecond_at_most(big: asyncpg.Connection) -> None:
