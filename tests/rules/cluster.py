@@ -20,7 +20,10 @@ Resource = dict[str, Any]
 
 K8S = ROOT / "deploy" / "k8s"
 BIN = Path(sys.executable).parent
-OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
+DEBUG = "debug"  # `dev` but for one label, to which a rule holds it
+OVERLAYS = sorted(
+    {path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml")} - {DEBUG}
+)
 WORKLOADS = {"Deployment", "StatefulSet", "Job"}
 PROBES = ("startup", "liveness", "readiness")
 

@@ -18,6 +18,7 @@ from services.notifications import settings as notifications
 from services.users import settings as users
 from services.users.tokens import Tokens
 from tests.rules.cluster import (
+    DEBUG,
     OVERLAYS,
     PROBES,
     containers,
@@ -84,7 +85,7 @@ def test_skaffold_deploys_overlays_and_leads_to_the_gateway() -> None:
         for part in (skaffold, *skaffold["profiles"])
         for path in part["manifests"]["kustomize"]["paths"]
     ]
-    assert {path.removeprefix("deploy/k8s/overlays/") for path in deployed} == set(OVERLAYS)
+    assert {path.removeprefix("deploy/k8s/overlays/") for path in deployed} == {*OVERLAYS, DEBUG}
     (door,) = skaffold["portForward"]
     assert (door["resourceName"], door["port"], door["localPort"]) == ("gateway", 8000, 8000)
     (before,) = skaffold["deploy"]["kubectl"]["hooks"]["before"]
@@ -92,6 +93,19 @@ def test_skaffold_deploys_overlays_and_leads_to_the_gateway() -> None:
     for job in kind("dev", "Job"):
         assert removed.items() <= job["metadata"]["labels"].items()
     assert removed
+
+
+def test_a_namespace_for_debugging_lets_in_what_skaffold_adds_to_pods() -> None:
+    """A container without a security context, which the level `restricted` refuses."""
+    both = zip(render("dev"), render(DEBUG), strict=True)
+    ((dev, debug),) = ((one, other) for one, other in both if one != other)
+    labels = dev["metadata"]["labels"] | {"pod-security.kubernetes.io/enforce": "baseline"}
+    assert debug == dev | {"metadata": dev["metadata"] | {"labels": labels}}
+    assert debug["kind"] == "Namespace"
+    skaffold = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
+    (profile,) = (each for each in skaffold["profiles"] if "activation" in each)
+    assert profile["activation"] == [{"command": "debug"}]
+    assert profile["manifests"]["kustomize"]["paths"] == [f"deploy/k8s/overlays/{DEBUG}"]
 
 
 @each_overlay
