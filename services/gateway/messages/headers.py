@@ -66,6 +66,7 @@ _READ = frozenset(
         b"x-request-id",
     }
 )
+_OLD = ("1.0", "1")  # as Hypercorn says it, and as Granian does
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=:%\[\]-]*")
 
 
@@ -94,7 +95,7 @@ def check(raw: Raw, found: Mapping[bytes, bytes], http_version: str) -> None:
     if sum(len(name) + len(value) for name, value in raw) > LARGEST:
         raise HeadersTooLarge("The header is too large.")
     host = found.get(b"host", b"")
-    if not _HOST.fullmatch(host) or (not host and http_version != "1.0"):
+    if not _HOST.fullmatch(host) or (not host and http_version not in _OLD):
         raise BadRequest("The request must name one host.")
     length = found.get(b"content-length")
     if length is not None and not (length.isdigit() and len(length) < 19):
