@@ -245,7 +245,26 @@ async def _serve_hypercorn(settings: ServiceSettings, app: Any, stop: asyncio.Ev
     config.ssl_handshake_timeout = settings.header_timeout
     config.certfile, config.keyfile = settings.tls_certificate or None, settings.tls_key or None
     config.alpn_protocols = ["h2", "http/1.1"] if settings.speaks_http2 else ["http/1.1"]
-    await serve_hypercorn(app, config, shutdown_trigger=stop.wait)
+    served = app if settings.speaks_http2 else _by_http1(app)
+    await serve_hypercorn(served, config, shutdown_trigger=stop.wait)
+
+
+def _by_http1(app: Any) -> Any:
+    """`app` for HTTP/1 alone. Without TLS Hypercorn speaks HTTP/2 with whoever begins so, or asks
+    for it by `Upgrade`: through a proxy that lets this pass, clients would talk to us unseen by it.
+    """
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if not scope.get("http_version", "1").startswith("2"):
+            await app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        else:
+            nothing = [(b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 505, "headers": nothing})
+            await send({"type": "http.response.body"})
+
+    return serve
 
 
 async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:

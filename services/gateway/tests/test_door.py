@@ -136,6 +136,25 @@ async def impatient(
         yield gateway
 
 
+async def test_without_tls_nobody_speaks_http_2_unasked(impatient: Running, behind: Behind) -> None:
+    """A proxy that lets `Upgrade: h2c` pass would let its client say whose address it has."""
+    answer = await second.ask(impatient.port, "GET", "/api/tags")
+    assert answer.refused or answer.fields[":status"] == "505"
+    upgrade = {
+        "Connection": "Upgrade, HTTP2-Settings",
+        "Upgrade": "h2c",
+        "HTTP2-Settings": "AAMAAABk",
+    }
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient.port)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in upgrade.items())
+    writer.write(f"GET /api/tags HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode())
+    begun = await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)
+    upgraded = begun.startswith(b"HTTP/1.1 101")
+    await asyncio.wait_for(reader.read(1), 10)
+    assert bool(behind.requests) is not upgraded
+    writer.close()
+
+
 async def test_a_client_whose_header_never_ends_is_sent_away(impatient: Running) -> None:
     """However busily it sends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", impatient.port)
