@@ -17,14 +17,14 @@ from urllib.error import HTTPError
 from urllib.parse import unquote
 from urllib.request import Request, urlopen
 
-from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from shared import tally
-from shared.otlp_spans import encoded
+from shared.otlp_metrics import encoded_metrics
+from shared.otlp_spans import encoded_spans
 
 TIMEOUT_SECONDS = 3.0
 PAUSE_SECONDS = 0.5
@@ -92,7 +92,7 @@ class Spans(SpanExporter):
         self._channel = Channel("traces")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        sent = self._channel.send(encoded(spans))
+        sent = self._channel.send(encoded_spans(spans))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
@@ -114,7 +114,7 @@ class Measurements(MetricExporter):
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
     ) -> MetricExportResult:
         both = MetricsData([*metrics_data.resource_metrics, tally.told(self._resource)])
-        sent = self._channel.send(encode_metrics(both).SerializeToString())
+        sent = self._channel.send(encoded_metrics(both))
         return MetricExportResult.SUCCESS if sent else MetricExportResult.FAILURE
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:

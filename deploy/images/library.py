@@ -25,7 +25,6 @@ PACKAGES = (
     "jinja2",
     "jwt",
     "nats",
-    "opentelemetry.exporter.otlp.proto.common.trace_encoder",
     "opentelemetry.exporter.prometheus",
     "quart",
     "redis.asyncio",
