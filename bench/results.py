@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -41,7 +42,7 @@ def run_of(races: list[Result], figures: Figures, rounds: int, seconds: float) -
     """A run that ends now, on this machine."""
     return Run(
         at=datetime.now(UTC).replace(microsecond=0),
-        python=platform.python_version(),
+        python=_python(),
         processor=_processor(),
         cores=os.cpu_count() or 1,
         memory=psutil.virtual_memory().total,
@@ -51,6 +52,14 @@ def run_of(races: list[Result], figures: Figures, rounds: int, seconds: float) -
         races=races,
         figures=figures,
     )
+
+
+def _python() -> str:
+    """The version that serves, of our services and of the peers, and where it is from."""
+    program = (load.VENV / "bin" / "python").resolve()
+    said = subprocess.run([program, "-V"], capture_output=True, text=True, check=True)
+    version = said.stdout.split()[1]
+    return f"{version} of the distribution" if program.parent == Path("/usr/bin") else version
 
 
 def _processor() -> str:

@@ -25,8 +25,16 @@ find_wrk() {
   }
 }
 
+# What serves is an optimised interpreter, in images and on servers; one that was built at home often is none.
+interpreter() {
+  for python in /usr/bin/python3 .venv/bin/python; do
+    "$python" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
+  done
+  echo "$python"
+}
+
 install() {
-  [ -x "$1/bin/python" ] || .venv/bin/python -m venv --without-pip "$1"
+  [ -x "$1/bin/python" ] || "$(interpreter)" -m venv --without-pip "$1"
   .venv/uv/bin/uv pip sync --quiet --system-certs --python "$1/bin/python" --require-hashes "$2"
 }
 
