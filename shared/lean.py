@@ -1,18 +1,16 @@
 """How Quart takes a request and sends its reply, for the common case: no body in, and a whole one
-out. By what Quart lets an app replace; all else is Quart's own way, but that it sends no signals.
+out. By what Quart lets an app replace, and what is the same in 0.22 and 0.23: Python 3.13 has the
+latter. All else is Quart's own way.
 """
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache, cached_property, partial
 from inspect import CO_COROUTINE
 from typing import Any
 
 from quart import Quart, Response
 from quart.asgi import ASGIHTTPConnection
-from quart.ctx import AppContext, RequestContext
-from quart.globals import _cv_app
 from quart.wrappers import Request
 from quart.wrappers.response import DataBody
 from werkzeug.datastructures import Headers
@@ -60,16 +58,6 @@ class LeanConnection(ASGIHTTPConnection):
             send_push_promise=partial(self._send_push_promise, send),
             scope=scope,
         )
-
-    async def handle_request(self, request: Request, send: Any) -> None:
-        """In one task, where Quart makes another to end a reply that takes too long to send."""
-        response = await self.app.handle_request(request)
-        seconds = getattr(response, "timeout", ...)
-        if seconds is ...:
-            seconds = self.app.config["RESPONSE_TIMEOUT"]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._send_response(send, response)
 
     async def _send_response(self, send: Any, response: Any) -> None:
         """In two messages, where Quart says the end of the body in a third."""
@@ -138,23 +126,9 @@ class _Found:
         return self._rule, {}
 
 
-class _AppContext(AppContext):
-    """Tells nobody that it begins and ends."""
-
-    async def push(self) -> None:
-        self._cv_tokens.append(_cv_app.set(self))
-
-    async def pop(self, exc: BaseException | None = None) -> None:
-        try:
-            for function in self.app.teardown_appcontext_funcs:
-                await self.app.ensure_async(function)(exc)
-        finally:
-            _cv_app.reset(self._cv_tokens.pop())
-
-
 class LeanQuart(Quart):
-    """Quart without what each request pays and no service of ours uses: signals, the search for a
-    route that has but one path, and the question what kind of function each hook is.
+    """Quart without what each request pays and no service of ours needs: the search for a route
+    that has but one path, and the question what kind of function each hook is.
     """
 
     asgi_http_class = LeanConnection
@@ -184,28 +158,6 @@ class LeanQuart(Quart):
         if code is not None and code.co_flags & CO_COROUTINE:
             return func
         return super().ensure_async(func)
-
-    def app_context(self) -> AppContext:
-        return _AppContext(self)
-
-    async def full_dispatch_request(self, request_context: RequestContext | None = None) -> Any:
-        result: Any
-        try:
-            result = await self.preprocess_request(request_context)
-            if result is None:
-                result = await self.dispatch_request(request_context)
-        except Exception as error:
-            result = await self.handle_user_exception(error)
-        response = await self.make_response(result)
-        return await self.process_response(response, request_context)
-
-    async def do_teardown_request(
-        self, exc: BaseException | None, request_context: RequestContext | None = None
-    ) -> None:
-        assert request_context is not None
-        for name in (*request_context.request.blueprints, None):
-            for function in reversed(self.teardown_request_funcs[name]):
-                await self.ensure_async(function)(exc)
 
 
 class _Watch:
