@@ -18,6 +18,7 @@ PACKAGES = (
     "argon2",
     "asyncpg",
     "cronsim",
+    "encodings.unicode_escape",  # Jinja's, once it reads a text in a template
     "granian.server.embed",
     "graphql",
     "httptools",
