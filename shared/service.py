@@ -72,9 +72,8 @@ async def _admit() -> Response | None:
 
     Returns a reply that was given before to the same keyed request.
     """
-    asked: Request = cast(
-        Any, request
-    )._get_current_object()  # each look by the proxy takes a while
+    # Itself: each look by the proxy takes a while.
+    asked: Request = cast(Any, request)._get_current_object()
     check_target(asked.scope.get("raw_path", b""), asked.query_string)
     rule = asked.url_rule
     if rule is None:

@@ -36,6 +36,7 @@ class Answer:
         self._line, self._limit = line, limit
         self.status = 0
         self.raw_headers: list[tuple[bytes, bytes]] = []
+        self.fields: dict[bytes, bytes] = {}  # the same, by lower-case name
         self.whole: bytes | None = None
         self.begun = self.done = False
         self.held = 0  # bytes that nobody has taken yet

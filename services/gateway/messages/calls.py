@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from services.gateway.messages.answer import Failed
-from services.gateway.messages.headers import Told, by_name
+from services.gateway.messages.headers import Told
 from shared import idempotency
 
 _KEY = idempotency.HEADER.lower()
@@ -35,12 +35,16 @@ class Reply:
     """
 
     def __init__(
-        self, head: Head, whole: bytes | None, pieces: Callable[[], AsyncIterator[bytes]]
+        self,
+        head: Head,
+        fields: Mapping[bytes, bytes],
+        whole: bytes | None,
+        pieces: Callable[[], AsyncIterator[bytes]],
     ) -> None:
         self._head, self._pieces = head, pieces
         self.status = head.status
         self.raw_headers = head.raw_headers
-        self.fields = by_name(head.raw_headers)
+        self.fields = fields
         self.whole = whole
 
     @property

@@ -49,7 +49,7 @@ class Connections:
         ):
             return await (await self._others()).ask(url, request, fields)
         answer = await self._wire.ask(url, method, request.target, fields, body, request.patience)
-        return Reply(answer, answer.whole, answer.pieces)
+        return Reply(answer, answer.fields, answer.whole, answer.pieces)
 
     async def open_socket(self, url: str, fields: Told, protocols: Sequence[str]) -> "Socket":
         """Open a WebSocket (RFC 6455). Raises `Unreached`, or just `Failed`."""

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from services.gateway.messages.answer import Failed, NothingAnswered, Unreached
 from services.gateway.messages.body import ONE_PIECE
 from services.gateway.messages.calls import Reply, Request
-from services.gateway.messages.headers import Told
+from services.gateway.messages.headers import Told, by_name
 from services.gateway.settings import Settings
 
 SOCKET_HEARTBEAT = 20.0  # seconds between pings to a service
@@ -98,7 +98,8 @@ class Session:
                 ),
             )
             whole = await _whole(response)
-        return Reply(response, whole, lambda: _pieces(response))
+        said = by_name(response.raw_headers)
+        return Reply(response, said, whole, lambda: _pieces(response))
 
     async def open_socket(self, url: str, fields: Told, protocols: Sequence[str]) -> Socket:
         """Open a WebSocket (RFC 6455). Raises `Unreached`, or just `Failed`."""

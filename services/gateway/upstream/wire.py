@@ -12,7 +12,7 @@ import httptools
 
 from services.gateway.messages.answer import Answer, Failed, NothingAnswered, Unreached
 from services.gateway.messages.body import ONE_PIECE
-from services.gateway.messages.headers import Told
+from services.gateway.messages.headers import Told, by_name
 
 _BODILESS = frozenset({204, 304})
 _MOST_WAITING = 262_144  # bytes of a body that nobody has taken
@@ -163,7 +163,7 @@ class _Line(asyncio.Protocol):
         if answer is None or status < 200:  # an interim answer (RFC 9110, 15.2): another will come
             return
         answer.status, answer.raw_headers = status, self._raw
-        said = {name.lower(): value for name, value in self._raw}
+        answer.fields = said = by_name(self._raw)
         length = said.get(b"content-length", b"")
         self._framed = length != b"" or b"transfer-encoding" in said or status in _BODILESS
         if status not in _BODILESS and not (length.isdigit() and int(length) <= ONE_PIECE):
