@@ -21,6 +21,7 @@ class Requests:
 
     def __init__(self, app: Any) -> None:
         self._app = app
+        self._at_once = app.extensions.get("at_once")
         self._running: set[asyncio.Task[Any]] = set()
         self._cut = False
         self.draining = False
@@ -48,6 +49,10 @@ class Requests:
             raise
         finally:
             self._running.discard(task)
+
+    def at_once(self, scope: Any) -> Any:
+        """The reply to a request that the app has ready, if any; none while we drain."""
+        return None if self.draining or self._at_once is None else self._at_once(scope)
 
     def cancel(self) -> None:
         """End what still runs."""

@@ -138,7 +138,7 @@ async def _serve(settings: ServiceSettings, app: Any) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, hear)
-    serve = _serve_granian if settings.server == "granian" else _serve_hypercorn
+    serve = _SERVERS[settings.server]
     try:
         async with _lifespan(app, told, settings.grace):
             if not told.is_set():
@@ -307,6 +307,29 @@ async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Even
         await server.serve()
     finally:
         ending.cancel()
+
+
+async def _serve_http1(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:
+    # Imported where it serves, as the others are.
+    from shared.http1.connection import Service
+    from shared.http1.serving import serve
+
+    tls = None
+    if settings.tls_certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(settings.tls_certificate, settings.tls_key)
+        tls.set_alpn_protocols(["http/1.1"])
+    service = Service(
+        app,
+        app.at_once,
+        scheme="https" if tls else "http",
+        patience=settings.header_timeout,
+        largest=settings.body_limit,
+    )
+    await serve(service, _listening(settings), tls, stop)
+
+
+_SERVERS = {"hypercorn": _serve_hypercorn, "granian": _serve_granian, "http1": _serve_http1}
 
 
 def _listening(settings: ServiceSettings) -> socket.socket:

@@ -12,7 +12,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
 
 Environment = Literal["development", "test", "production"]
-Server = Literal["hypercorn", "granian"]
+Server = Literal["hypercorn", "granian", "http1"]
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):

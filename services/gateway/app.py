@@ -40,5 +40,7 @@ def create_app(settings: Settings, routes: Iterable[Route] = ROUTES) -> Quart:
     use_live(app, settings)
     use_sockets(app)
     use_pages(app, table, settings)
-    app.asgi_app = Front(app, table, settings)  # type: ignore[method-assign]  # Quart's hook for it
+    front = Front(app, table, settings)
+    app.asgi_app = front  # type: ignore[method-assign]  # Quart's hook for it
+    app.extensions["at_once"] = front.at_once
     return app

@@ -11,7 +11,7 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     """
 
     port: int = 8000
-    server: Server = "granian"
+    server: Server = "http1"
     users_url: tuple[str, ...] = ("http://127.0.0.1:8001",)
     content_url: tuple[str, ...] = ("http://127.0.0.1:8002",)
     notifications_url: tuple[str, ...] = ("http://127.0.0.1:8003",)

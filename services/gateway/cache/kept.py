@@ -102,12 +102,13 @@ def age(entry: Entry) -> tuple[bytes, bytes]:
 
 
 class Form(NamedTuple):
-    """An entry as one kind of client gets it: what is the same in each such reply. It is good while
-    the table has these `routes`, of which one is its own.
+    """An entry as one kind of client gets it: what is the same in each such reply, with its fields
+    as lines too. It is good while the table has these `routes`, of which one is its own.
     """
 
     status: int
     fields: Fields
+    lines: bytes
     body: bytes
     route: Route
     routes: tuple[Route, ...]

@@ -5,7 +5,7 @@ known here goes the long way, `door/front.py`, which says the same.
 """
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import set_span_in_context
@@ -28,6 +28,7 @@ from services.gateway.messages.exchange import (
     timing,
 )
 from services.gateway.table import Table
+from shared.http1.messages import Ready, lines
 from shared.observed import end_span
 
 # What may be said without changing a kept reply; of whom it comes, `door/address.py` has found out.
@@ -64,7 +65,7 @@ _TELLING = frozenset({b"accept-encoding", b"host", b"if-none-match", b"origin", 
 
 
 class Again:
-    """Sends what is kept in the form that such a client gets."""
+    """Gives what is kept in the form that such a client gets."""
 
     def __init__(self, app: Quart, table: Table, cors: Cors, security: Security) -> None:
         self._resources, self._table = app.extensions, table
@@ -72,37 +73,53 @@ class Again:
 
     async def answer(self, scope: Any, send: Send) -> bool:
         """Answer, if nothing else has to be found out for it."""
-        begun = time.perf_counter()
+        found = self._found(scope) or await self._made(scope)
+        told = None if found is None else self._told(scope, found)
+        if found is None or told is None:
+            return False
+        form = found.form
+        fields = [*form.fields, *told]
+        await send({"type": "http.response.start", "status": form.status, "headers": fields})
+        await send({"type": "http.response.body", "body": form.body, "more_body": False})
+        return True
+
+    def at_once(self, scope: Any) -> Ready | None:
+        """The same without waiting for anything, once such a client was answered."""
+        found = self._found(scope)
+        told = None if found is None else self._told(scope, found)
+        if found is None or told is None:
+            return None
+        form = found.form
+        return Ready(form.status, form.lines, told, form.body)
+
+    def _asked(self, scope: Any) -> "_Asked | None":
         kept = self._resources["cache"].kept(key_of(scope))
         fields = _telling(scope) if kept is not None else None
         if kept is None or fields is None:
-            return False
-        form = await self._form(kept, scope, fields)
-        if form is None:
-            return False
-        told = self._resources["limits"].admit_anybody(scope, form.route)
-        if told is None:
-            return False
-        told.append(age(kept.entry))
-        await self._send(begun, scope, send, form, told, request_id(fields))
-        return True
-
-    async def _form(self, kept: Kept, scope: Any, fields: dict[bytes, bytes]) -> Form | None:
+            return None
         accepted, wanted = fields.get(b"accept-encoding"), fields.get(b"if-none-match")
         coded = coding.chosen(accepted) if accepted else None
         unchanged = wanted is not None and unchanged_for(kept.entry, wanted)
         origin = self._cors.known(fields.get(b"origin"))
-        kind = (coded, unchanged, origin, scope["scheme"])
-        form = kept.forms.get(kind)
-        if form is None or form.routes is not self._table.routes:
-            form = await self._formed(kept.entry, scope, fields, unchanged)
-            if form is not None:
-                self._resources["cache"].form(key_of(scope), kind, form)
-        return form
+        return _Asked(kept, fields, (coded, unchanged, origin, scope["scheme"]))
 
-    async def _formed(
-        self, entry: Entry, scope: Any, fields: dict[bytes, bytes], unchanged: bool
-    ) -> Form | None:
+    def _found(self, scope: Any) -> "_Found | None":
+        asked = self._asked(scope)
+        form = None if asked is None else asked.kept.forms.get(asked.kind)
+        if asked is None or form is None or form.routes is not self._table.routes:
+            return None
+        return _Found(asked, form)
+
+    async def _made(self, scope: Any) -> "_Found | None":
+        """The form, made for the first that ask so."""
+        asked = self._asked(scope)
+        form = None if asked is None else await self._formed(scope, asked)
+        if asked is None or form is None:
+            return None
+        self._resources["cache"].form(key_of(scope), asked.kind, form)
+        return _Found(asked, form)
+
+    async def _formed(self, scope: Any, asked: "_Asked") -> Form | None:
         """What the long way would send, but for what differs from one reply to the next."""
         path = target.read(scope["raw_path"], scope["query_string"])
         route = self._table.find(path).get("GET")
@@ -113,42 +130,49 @@ class Again:
         async def keep(message: Any) -> None:
             sent.append(message)
 
-        status, said, body = sent_of(entry, unchanged=unchanged)
-        said = [*said, *self._cors.headers(fields), (b"cache-status", b"quartet; hit"), SERVER]
+        status, said, body = sent_of(asked.kept.entry, unchanged=asked.kind[1])
+        said = [*said, *self._cors.headers(asked.fields), (b"cache-status", b"quartet; hit"), SERVER]
         outgoing = Outgoing(scope, keep, self._security)
         await outgoing({"type": "http.response.start", "status": status, "headers": said})
         await outgoing({"type": "http.response.body", "body": body})
-        return Form(status, sent[0]["headers"], sent[1]["body"], route, self._table.routes)
+        fields, body = sent[0]["headers"], sent[1]["body"]
+        return Form(status, fields, lines(fields), body, route, self._table.routes)
 
-    async def _send(
-        self,
-        begun: float,
-        scope: Any,
-        send: Send,
-        form: Form,
-        told: Fields,
-        request_id: bytes,
-    ) -> None:
+    def _told(self, scope: Any, found: "_Found") -> Fields | None:
+        """What this one reply says besides. It is counted, traced and logged. None where the
+        limits have to refuse it.
+        """
+        begun, form = time.perf_counter(), found.form
+        told = self._resources["limits"].admit_anybody(scope, form.route)
+        if told is None:
+            return None
         span = begin_span(scope, Context())
         token = attach(set_span_in_context(span, Context()))
         name_span(span, "GET", form.route)
+        id_, seconds = request_id(found.asked.fields), time.perf_counter() - begun
+        note(scope, form.route, form.status, len(form.body), seconds, id_, cache="hit")
+        outcomes.add((form.route.path, "hit"))
+        end_span(span, form.status)
+        detach(token)
         trace_id = format(span.get_span_context().trace_id, "032x").encode()
-        said = [
-            *form.fields,
-            *told,
-            (b"server-timing", timing(time.perf_counter() - begun)),
-            (b"quartet-trace", trace_id),
-            (b"x-request-id", request_id),
-        ]
-        try:
-            await send({"type": "http.response.start", "status": form.status, "headers": said})
-            await send({"type": "http.response.body", "body": form.body, "more_body": False})
-        finally:
-            seconds = time.perf_counter() - begun
-            note(scope, form.route, form.status, len(form.body), seconds, request_id, cache="hit")
-            outcomes.add((form.route.path, "hit"))
-            end_span(span, form.status)
-            detach(token)
+        told += (age(found.asked.kept.entry), (b"server-timing", timing(seconds)))
+        told += ((b"quartet-trace", trace_id), (b"x-request-id", id_))
+        return told
+
+
+class _Asked(NamedTuple):
+    """What was asked for: an entry, the fields that told how, and the kind of its form."""
+
+    kept: Kept
+    fields: dict[bytes, bytes]
+    kind: tuple[bytes | None, bool, bytes | None, str]
+
+
+class _Found(NamedTuple):
+    """What was asked for is there, in its form."""
+
+    asked: _Asked
+    form: Form
 
 
 def _telling(scope: Any) -> dict[bytes, bytes] | None:

@@ -29,6 +29,7 @@ from services.gateway.sockets import Sockets, check_socket, refusing
 from services.gateway.table import Table, allowed
 from shared import errors
 from shared.errors import AppError, BadRequest, MethodNotAllowed, NotFound
+from shared.http1.messages import Ready
 
 PAGES = frozenset({"/", "/docs", "/healthz", "/openapi.json", "/readyz"})
 _log = structlog.get_logger()
@@ -73,6 +74,10 @@ class Front:
             await self._serve(Exchange(scope, receive, refusing(send)))
         else:
             await self._pages(scope, receive, send)
+
+    def at_once(self, scope: Any) -> Ready | None:
+        """The reply to a request, if it is there already."""
+        return self._again.at_once(self._clients.found(scope))
 
     async def _serve(self, exchange: Exchange) -> None:
         """Whatever happens, the client gets an answer, or a connection that ends too early: never

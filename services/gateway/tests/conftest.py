@@ -76,7 +76,7 @@ def told(only_behind: Behind, servers: Servers, signer: Signer) -> Told:
     }
 
 
-@pytest.fixture(scope="session", params=["granian", "hypercorn"])
+@pytest.fixture(scope="session", params=["http1", "hypercorn"])
 async def gateway(
     request: pytest.FixtureRequest, folder: Path, session: aiohttp.ClientSession, told: Told
 ) -> AsyncIterator[Running]:

@@ -34,7 +34,7 @@ ORIGIN = "https://front.example"
 _OF_ONE_REPLY = {"age", "date", "server-timing", "quartet-trace", "x-request-id", "ratelimit"}
 
 
-@pytest.fixture(scope="module", params=["granian", "hypercorn"])
+@pytest.fixture(scope="module", params=["http1", "hypercorn"])
 async def caching(
     request: pytest.FixtureRequest,
     folder: Path,

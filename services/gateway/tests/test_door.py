@@ -25,7 +25,7 @@ def files(folder: Path) -> tuple[str, str]:
     return second.certificate(folder)
 
 
-@pytest.fixture(scope="module", params=["granian", "hypercorn"])
+@pytest.fixture(scope="module", params=["http1", "hypercorn"])
 async def secure(
     request: pytest.FixtureRequest, folder: Path, told: Told, files: tuple[str, str]
 ) -> AsyncIterator[Running]:
@@ -66,7 +66,7 @@ async def test_http_2_over_tls(secure: Running, behind: Behind, files: tuple[str
     assert json.loads(posted.body)["body"] == "abc"
 
 
-@pytest.mark.parametrize("server", ["granian", "hypercorn"])
+@pytest.mark.parametrize("server", ["http1", "hypercorn"])
 async def test_http_2_without_tls(
     folder: Path, session: aiohttp.ClientSession, told: Told, behind: Behind, server: str
 ) -> None:
@@ -126,7 +126,7 @@ async def test_over_http_2_there_is_one_host(
     assert behind.requests == []
 
 
-@pytest.fixture(scope="module", params=["granian", "hypercorn"])
+@pytest.fixture(scope="module", params=["http1", "hypercorn"])
 async def impatient(
     request: pytest.FixtureRequest, folder: Path, session: aiohttp.ClientSession, told: Told
 ) -> AsyncIterator[Running]:

@@ -18,7 +18,7 @@ from services.gateway.tests.listening import STREAM, cable, events
 from services.gateway.tests.running import Running, running
 from shared.testing import Signer, until
 
-SERVERS = pytest.mark.parametrize("server", ["granian", "hypercorn"])
+SERVERS = pytest.mark.parametrize("server", ["http1", "hypercorn"])
 
 
 @pytest.fixture

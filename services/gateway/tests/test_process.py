@@ -17,7 +17,7 @@ from services.gateway.tests.conftest import Told
 from services.gateway.tests.running import ROOT, Running, running, start
 from shared.testing import until
 
-SERVERS = pytest.mark.parametrize("server", ["granian", "hypercorn"])
+SERVERS = pytest.mark.parametrize("server", ["http1", "hypercorn"])
 
 
 def test_it_begins_without_what_most_gateways_never_need() -> None:

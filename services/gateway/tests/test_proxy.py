@@ -22,7 +22,7 @@ MEGABYTE = 1_048_576
 Started = Callable[[str], AbstractAsyncContextManager[Running]]
 
 
-@pytest.fixture(params=["granian", "hypercorn"])
+@pytest.fixture(params=["http1", "hypercorn"])
 def before(
     request: pytest.FixtureRequest,
     folder: Path,

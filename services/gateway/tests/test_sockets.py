@@ -17,7 +17,7 @@ from shared.testing import Signer, until
 Headers = dict[str, str]
 
 
-@pytest.fixture(params=["granian", "hypercorn"])
+@pytest.fixture(params=["http1", "hypercorn"])
 async def leading(
     request: pytest.FixtureRequest, folder: Path, session: aiohttp.ClientSession, told: Told
 ) -> AsyncIterator[Running]:

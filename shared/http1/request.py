@@ -1,0 +1,174 @@
+"""One request and its reply, between a connection and an ASGI app."""
+
+import asyncio
+from collections import deque
+from typing import Any, Protocol
+
+from shared.http1.messages import Field, date_line, lines, status_line
+
+_BODILESS = frozenset({204, 304})
+_EXPECTS = (b"expect", b"100-continue")
+_MOST_WAITING = 65_536  # bytes of a body that nobody has taken
+
+
+class Line(Protocol):
+    """What a request needs of its connection."""
+
+    def write(self, data: bytes) -> None:
+        """Send; kept until the client takes it."""
+
+    async def written(self) -> None:
+        """Wait for a client that is slow to take what was sent."""
+
+    def hold(self) -> None:
+        """Read nothing more for now."""
+
+    def go_on(self) -> None:
+        """Read again."""
+
+
+class Request:
+    """ASGI's `receive` and `send`. `keeps` says whether the connection outlives the reply, `whole`
+    that all of the body has come, `started` that the reply has begun, `ended` that it is whole.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_chunked",
+        "_expects",
+        "_gone",
+        "_left",
+        "_line",
+        "_pieces",
+        "_size",
+        "_start",
+        "_told",
+        "_wake",
+        "ended",
+        "keeps",
+        "scope",
+        "started",
+        "whole",
+    )
+
+    def __init__(self, line: Line, scope: dict[str, Any], *, keeps: bool) -> None:
+        self._line, self.scope, self.keeps = line, scope, keeps
+        self._expects = _EXPECTS in scope["headers"]
+        self.whole = self.started = self.ended = False
+        self._gone = self._broken = self._told = self._chunked = False
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._left: int | None = None
+        self._start: tuple[int, list[Field]] | None = None
+        self._wake: asyncio.Future[None] | None = None
+
+    def feed(self, piece: bytes) -> None:
+        """A piece of the body has come."""
+        self._expects = False
+        if self.ended:
+            return
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > _MOST_WAITING:
+            self._line.hold()
+        self._rouse()
+
+    def complete(self) -> None:
+        """All of the body has come."""
+        self.whole = True
+        self._rouse()
+
+    def leave(self) -> None:
+        """The client is gone."""
+        self._gone = True
+        self._rouse()
+
+    def break_off(self) -> None:
+        """The rest of the body can't be read; the client may hear so."""
+        self._broken, self.keeps = True, False
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def receive(self) -> dict[str, Any]:
+        """The next piece of the body; after the last, that the client is gone."""
+        if self._expects and not self.started:
+            self._expects = False
+            self._line.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not (self._is_over() or self._pieces or (self.whole and not self._told)):
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+        if self._is_over():
+            return {"type": "http.disconnect"}
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        self._line.go_on()
+        self._told = self.whole
+        return {"type": "http.request", "body": body, "more_body": not self.whole}
+
+    def _is_over(self) -> bool:
+        return self._gone or self._broken or self.ended
+
+    async def send(self, message: Any) -> None:
+        """A part of the reply. What comes after the client is gone is lost.
+
+        Raises `RuntimeError` for what is none, or more than was announced.
+        """
+        if self._gone:
+            return
+        if message["type"] == "http.response.start" and self._start is None:
+            self._start = message["status"], list(message.get("headers", ()))
+            return
+        if message["type"] != "http.response.body" or self._start is None or self.ended:
+            raise RuntimeError(f"{message['type']} is no part of a reply here")
+        head = b"" if self.started else self._begin(*self._start)
+        body, more = message.get("body", b""), message.get("more_body", False)
+        data = head + self._framed(body, more=more)
+        if data:
+            self._line.write(data)
+        if not more:
+            self._end()
+        await self._line.written()
+
+    def _begin(self, status: int, fields: list[Field]) -> bytes:
+        said, head = dict(fields), lines(fields)
+        self.started = True
+        self._left = int(said.get(b"content-length", -1))
+        old = self.scope["http_version"] == "1.0"
+        if self.scope["method"] == "HEAD" or status in _BODILESS:
+            self._left = 0
+        elif self._left < 0:
+            self._left, self._chunked = None, not old
+            self.keeps = self.keeps and not old
+        if self._chunked:
+            head += b"transfer-encoding: chunked\r\n"
+        if b"close" in said.get(b"connection", b"").lower():
+            self.keeps = False
+        elif old or not (self.keeps and self.whole):
+            self.keeps = False
+            head += b"connection: close\r\n"
+        dated = b"" if b"date" in said else date_line()
+        return b"%b%b%b\r\n" % (status_line(status), dated, head)
+
+    def _framed(self, body: bytes, *, more: bool) -> bytes:
+        """A piece of the reply's body, as its framing wants it (RFC 9112, 6)."""
+        if self._chunked:
+            piece = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return piece if more else piece + b"0\r\n\r\n"
+        if self._left is None:
+            return body
+        if self.scope["method"] == "HEAD":
+            return b""
+        if len(body) > self._left:
+            raise RuntimeError("the reply is longer than it says")
+        self._left -= len(body)
+        return body
+
+    def _end(self) -> None:
+        if self._left:
+            raise RuntimeError("the reply is shorter than it says")
+        self.ended = True
+        self._rouse()
