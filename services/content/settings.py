@@ -8,4 +8,4 @@ class Settings(DataSettings, frozen=True, kw_only=True):
 
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
     port: int = 8002
-    server: Server = "granian"
+    server: Server = "http1"
