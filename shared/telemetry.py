@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from shared import otlp
+from shared import otlp, roots
 from shared.tally import SECONDS as SECONDS  # for instruments that are OpenTelemetry's own
 
 FLUSH_SECONDS = 3.0
@@ -34,7 +34,9 @@ def start_telemetry(service: str, log_level: str = "info") -> None:
     resource = Resource.create({"service.name": service, "service.namespace": "quartet"})
     # Traces that go nowhere have ids, for logs, and nothing else.
     exported = _exports("TRACES")
-    tracing = TracerProvider(resource=resource, sampler=None if exported else ALWAYS_OFF)
+    sampler = None if exported else ALWAYS_OFF
+    tracing = TracerProvider(resource=resource, sampler=sampler, id_generator=roots.ids)
+    roots.ids.sample(roots.share(os.environ) if exported else 0.0)  # noqa: TID251  (as below)
     readers: list[Any] = [PrometheusMetricReader()]
     if exported:
         tracing.add_span_processor(BatchSpanProcessor(otlp.Spans()))

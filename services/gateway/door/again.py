@@ -7,7 +7,6 @@ known here goes the long way, `door/front.py`, which says the same.
 import time
 from typing import Any, NamedTuple
 
-from opentelemetry.context import Context
 from quart import Quart
 
 from services.gateway.cache.kept import Entry, Fields, Form, Kept, age, sent_of, unchanged_for
@@ -29,6 +28,7 @@ from services.gateway.messages.exchange import (
 from services.gateway.table import Table
 from shared.http1.messages import Ready, lines
 from shared.observed import end_span
+from shared.roots import trace_id_of
 
 # What may be said without changing a kept reply; of whom it comes, `door/address.py` has found out.
 _HARMLESS = frozenset(
@@ -136,7 +136,7 @@ class Again:
         if told is None:
             return None
         id_ = request_id(asked.fields)
-        span = begin_span(scope, Context())
+        span = begin_span(scope, None)
         name_span(span, "GET", form.route)
         seconds = time.perf_counter() - begun
         note(scope, form.route, form.status, len(form.body), seconds, id_, span, cache="hit")
@@ -145,7 +145,7 @@ class Again:
         told += (
             age(asked.kept.entry),
             (b"server-timing", timing(seconds)),
-            (b"quartet-trace", b"%032x" % span.get_span_context().trace_id),
+            (b"quartet-trace", b"%032x" % trace_id_of(span)),
             (b"x-request-id", id_),
         )
         return told

@@ -19,6 +19,7 @@ from uuid_utils import uuid7
 from services.gateway.messages import headers
 from services.gateway.table import Route
 from shared.observed import end_span, known_method, requests
+from shared.roots import begin_root
 from shared.telemetry import trace_of
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -165,13 +166,17 @@ class Exchange:
         otel_context.detach(self._token)
 
 
-def begin_span(scope: Any, parent: Context) -> Span:
-    """The span of a request, a child of `parent`. What is recorded is told about
-    itself, by the names of the semantic conventions; few are, where traffic is high. A query may
-    hold anything, and is left out.
+def begin_span(scope: Any, parent: Context | None) -> Span:
+    """The span of a request, a child of `parent`, or the first of a trace. What is recorded is told
+    about itself, by the names of the semantic conventions; few are, where traffic is high. A query
+    may hold anything, and is left out.
     """
     method = scope["method"]
-    span = _tracer.start_span(known_method(method, "HTTP"), parent, SpanKind.SERVER)
+    name = known_method(method, "HTTP")
+    if parent is None:
+        span = begin_root(_tracer, name, SpanKind.SERVER)
+    else:
+        span = _tracer.start_span(name, parent, SpanKind.SERVER)
     if span.is_recording():
         client, fields = scope.get("client"), headers.read(scope["headers"])
         attributes = {
@@ -240,10 +245,10 @@ def request_id(fields: Mapping[bytes, bytes]) -> bytes:
     return given if _REQUEST_ID.fullmatch(given) else uuid7().hex.encode()
 
 
-def _parent(fields: Mapping[bytes, bytes]) -> Context:
+def _parent(fields: Mapping[bytes, bytes]) -> Context | None:
     """The trace that the client began, if it did. Its baggage is nobody's business here."""
     if b"traceparent" not in fields:
-        return Context()
+        return None
     carrier = {"traceparent": fields[b"traceparent"].decode("latin-1")}
     state = fields.get(b"tracestate", b"")
     if len(state) <= _LONGEST_TRACESTATE and _TRACESTATE.fullmatch(state):
