@@ -33,7 +33,7 @@ class Ids(RandomIdGenerator):
         self._bound = TraceIdRatioBased.get_bound_for_rate(share)
 
     def unsampled(self) -> int:
-        """The id of a new trace that is not sampled. 0 for one that is; the SDK gets its id next."""
+        """The id of a trace that is not sampled; 0 for one that is, whose id the SDK gets next."""
         trace_id = super().generate_trace_id()
         if trace_id & _LIMIT >= self._bound:
             return trace_id

@@ -22,6 +22,7 @@ from shared import otlp, roots
 from shared.tally import SECONDS as SECONDS  # for instruments that are OpenTelemetry's own
 
 FLUSH_SECONDS = 3.0
+_level = logging.NOTSET
 _SECRET = ("password", "token", "secret", "authorization", "cookie", "email", "key")
 
 
@@ -72,6 +73,8 @@ def stop_telemetry() -> None:
 
 def start_logging(service: str, log_level: str) -> None:
     """One JSON object a line on standard output, from our code and from libraries alike."""
+    global _level
+    _level = logging.getLevelName(log_level.upper())
 
     def add_service(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
         return {"service": service, **event}
@@ -86,9 +89,7 @@ def start_logging(service: str, log_level: str) -> None:
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelName(log_level.upper())
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(_level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
         cache_logger_on_first_use=True,
     )
@@ -104,6 +105,11 @@ def start_logging(service: str, log_level: str) -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def logs(level: int) -> bool:
+    """Whether lines of this level are written; structlog takes three times as long to say so."""
+    return level >= _level
 
 
 class OnceAMinute(logging.Filter):

@@ -94,7 +94,7 @@ class Socket(asyncio.Protocol):
         try:
             await self._service.app(self._scope, self.receive, self.send)
             code = 1000
-        except Exception:  # noqa: BLE001  - the app has logged it
+        except Exception:
             pass
         finally:
             self._part(code)

@@ -20,7 +20,7 @@ from services.gateway.messages import headers
 from services.gateway.table import Route
 from shared.observed import end_span, known_method, requests
 from shared.roots import begin_root
-from shared.telemetry import trace_of
+from shared.telemetry import logs, trace_of
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -166,7 +166,7 @@ class Exchange:
         otel_context.detach(self._token)
 
 
-def begin_span(scope: Any, parent: Context | None) -> Span:
+def begin_span(scope: Any, parent: Context | None, route: Route | None = None) -> Span:
     """The span of a request, a child of `parent`, or the first of a trace. What is recorded is told
     about itself, by the names of the semantic conventions; few are, where traffic is high. A query
     may hold anything, and is left out.
@@ -189,6 +189,8 @@ def begin_span(scope: Any, parent: Context | None) -> Span:
             "user_agent.original": fields.get(b"user-agent", b"").decode("latin-1"),
         }
         span.set_attributes(attributes)
+        if route is not None:
+            name_span(span, method, route)
     return span
 
 
@@ -196,8 +198,7 @@ def name_span(span: Span, method: str, route: Route) -> None:
     """Name a span after its route."""
     if span.is_recording():
         span.update_name(f"{known_method(method, 'HTTP')} {route.path}")
-        span.set_attribute("http.route", route.path)
-        span.set_attribute("quartet.upstream", route.upstream)
+        span.set_attributes({"http.route": route.path, "quartet.upstream": route.upstream})
 
 
 def note(
@@ -216,7 +217,7 @@ def note(
     """Count a request, and write its line of the access log."""
     path, method = route.path if route else None, scope["method"]
     requests.add(known_method(method, "_OTHER"), scope["scheme"], path, status, seconds)
-    if not _log.is_enabled_for(INFO):
+    if not logs(INFO):
         return
     _log.info(
         "request",
