@@ -311,7 +311,7 @@ async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Even
 
 async def _serve_http1(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:
     # Imported where it serves, as the others are.
-    from shared.http1.connection import Service
+    from shared.http1.service import Service
     from shared.http1.serving import serve
 
     tls = None

@@ -1,63 +1,36 @@
 """One client's connection: what comes on it becomes requests, answered one after the other."""
 
 import asyncio
+import socket
+import struct
 from collections import deque
-from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import httptools
+import structlog
 
 from shared.errors import AppError, BadRequest
-from shared.http1.messages import Field, Ready, date_line, refusal, status_line, target_of
+from shared.http1.messages import (
+    Field,
+    HeadTooLarge,
+    VersionNotSupported,
+    date_line,
+    framing,
+    refusal,
+    status_line,
+    target_of,
+)
+from shared.http1.parting import linger
 from shared.http1.request import Request
+from shared.http1.service import Service
 from shared.http1.socket import Socket, asks_for_socket
 
 LARGEST_HEAD = 65_536  # bytes
-_PIECE = 16_384  # bytes that are parsed at once: so many requests may wait behind one another
-_LINGER = 2.0  # seconds for a client to read why its upload was refused
+MOST_FIELDS = 512  # each takes ten times the bytes that it came in
+_PIECE = 4096  # bytes that are parsed at once: so many requests may wait behind one another
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
-App = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
-
-
-class HeadTooLarge(AppError):
-    """The head is longer than anything here needs (RFC 6585, 5)."""
-
-    status, title = 431, "Request Header Fields Too Large"
-
-
-class Service:
-    """What all connections serve. `at_once` gives the reply to a request, if it is there already;
-    `patience` is the time for a head, in seconds, and `largest` bounds a WebSocket's message, in
-    bytes.
-    """
-
-    def __init__(
-        self,
-        app: App,
-        at_once: Callable[[Any], Ready | None],
-        *,
-        scheme: str,
-        patience: float,
-        largest: int,
-    ) -> None:
-        self.app, self.at_once, self.scheme = app, at_once, scheme
-        self.patience, self.largest = patience, largest
-        self.connections: set[Connection | Socket] = set()
-        self._emptied = asyncio.Event()
-
-    def leave(self, connection: "Connection | Socket") -> None:
-        """A connection has ended."""
-        self.connections.discard(connection)
-        if not self.connections:
-            self._emptied.set()
-
-    async def empty(self) -> None:
-        """End all connections, and wait until what runs on them is answered."""
-        for connection in list(self.connections):
-            connection.end()
-        while self.connections:
-            self._emptied.clear()
-            await self._emptied.wait()
+_RESET = struct.pack("ii", 1, 0)  # what a connection that is closed does: it breaks
+_log = structlog.get_logger()
 
 
 class Connection(asyncio.Protocol):
@@ -94,7 +67,7 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._target, self._held, self._fed = b"", b"", 0
+        self._target, self._held, self._fed = b"", bytearray(), 0
         self._fields: list[Field] = []
         self._in_head = self._is_last = self._is_deaf = False
         self._reading = True
@@ -125,10 +98,12 @@ class Connection(asyncio.Protocol):
         self._timer.cancel()
         self._is_deaf = True
         self._waiting.clear()
+        self._held.clear()
         for request in (self._request, self._running):
             if request is not None:
                 request.leave()
         self.resume_writing()
+        del self._parser  # each holds the other
 
     def end(self) -> None:
         """Take no request more; what runs is answered."""
@@ -159,22 +134,34 @@ class Connection(asyncio.Protocol):
         self._timer = self._loop.call_later(left, self._look)
 
     def data_received(self, data: bytes) -> None:
-        if not self._held and not self._is_full() and len(data) <= _PIECE:
-            self._parse(data)
-        else:
+        if self._held or len(data) > _PIECE or self._is_full():
             self._held += data
-            self._parse_held()
+            self.go_on()
+        else:
+            self._parse(data)
 
     def _is_full(self) -> bool:
-        """Whether requests wait, or replies that the client does not read."""
-        return bool(self._waiting) or self._writable is not None
+        """Whether requests wait, or a body that nobody takes, or replies that the client does not
+        read.
+        """
+        if self._waiting or self._writable is not None:
+            return not self._is_deaf
+        return self._request is not None and self._request.is_full and not self._is_deaf
 
-    def _parse_held(self) -> None:
+    def go_on(self) -> None:
+        """Take what has come, as far as there is room, and read on once it is taken."""
+        if self._reading and not self._held:
+            return
         while self._held and not self._is_full():
-            piece, self._held = self._held[:_PIECE], self._held[_PIECE:]
+            piece = bytes(self._held[:_PIECE])
+            del self._held[:_PIECE]
             self._parse(piece)
-        if self._held:
-            self.hold()
+        if self._reading and self._held:
+            self._reading = False
+            self._transport.pause_reading()
+        elif not (self._reading or self._held or self._transport.is_closing()):
+            self._reading = True
+            self._transport.resume_reading()
 
     def _parse(self, data: bytes) -> None:
         if self._is_deaf:
@@ -184,9 +171,12 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError:
+            _log.exception("a request can't be taken")
+            self._refuse(AppError("The request could not be completed."))
         except httptools.HttpParserError:
             self._refuse(BadRequest("The request is malformed."))
-        if self._fed > LARGEST_HEAD:
+        if self._fed and (self._fed > LARGEST_HEAD or len(self._fields) > MOST_FIELDS):
             self._refuse(HeadTooLarge("The head of the request is too large."))
 
     def on_message_begin(self) -> None:
@@ -197,7 +187,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # trailers are not
-            self._fields.append((name.lower(), value))
+            self._fields.append((name.lower(), value.strip()))
 
     def on_headers_complete(self) -> None:
         self._fed, self._in_head = 0, False
@@ -207,15 +197,25 @@ class Connection(asyncio.Protocol):
         scope = target_of(self._target, self._fields)
         scope |= self._scope
         scope["method"] = parser.get_method().decode("ascii")
-        scope["http_version"] = parser.get_http_version()
-        upgrades = parser.should_upgrade()
-        if upgrades and asks_for_socket(scope):
-            self._socket = Socket(self._service, self._transport, scope)
-        elif upgrades or not parser.should_keep_alive():
-            self._is_last = True
-            self._begin(Request(self, scope, keeps=False))
-        elif self._running is not None or not self._answered_at_once(scope):
+        version = scope["http_version"] = parser.get_http_version()
+        if version != "1.1" or parser.should_upgrade() or not parser.should_keep_alive():
+            self._take_last(scope)
+        elif (
+            self._running is not None
+            or self._writable is not None
+            or not self._answered_at_once(scope)
+        ):
             self._begin(Request(self, scope, keeps=True))
+
+    def _take_last(self, scope: dict[str, Any]) -> None:
+        """Nothing comes behind it that would be read."""
+        self._is_last = True
+        if scope["http_version"] not in ("1.0", "1.1"):
+            self._refuse(VersionNotSupported("HTTP/1.1 is spoken here."))
+        elif self._parser.should_upgrade() and asks_for_socket(scope):
+            self._socket = Socket(self._service, self._transport, scope)
+        else:
+            self._begin(Request(self, scope, keeps=False))
 
     def _answered_at_once(self, scope: dict[str, Any]) -> bool:
         ready = self._service.at_once(scope)
@@ -233,33 +233,44 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._fed = 0
+        if self._is_last and self._parser.should_upgrade():
+            return  # the parser says so whatever the body
         request, self._request = self._request, None
         if request is not None:
             request.complete()
 
     def _upgrade(self, rest: bytes) -> None:
         """The head asks for another protocol. Any but a WebSocket is passed over: the request is
-        answered, and the last (RFC 9110, 7.8).
+        answered, and the last (RFC 9110, 7.8). A WebSocket waits for nobody else's reply.
         """
-        self._is_deaf = True
         if self._socket is None:
+            self._pass_over(rest)
             return
-        if self._running is not None:
-            self._transport.abort()
-            return
-        self._service.leave(self)
-        self._timer.cancel()
-        self._transport.set_protocol(self._socket)
-        self._socket.open(rest)
+        self._is_deaf = True
+        if self._running is None:
+            self._service.leave(self)
+            self._timer.cancel()
+            self._transport.set_protocol(self._socket)
+            self._socket.open(rest + self._held)
+            self._held.clear()
+
+    def _pass_over(self, rest: bytes) -> None:
+        """Read a request's body by a parser that has not heard of another protocol."""
+        request = self._request
+        self._parser = httptools.HttpRequestParser(self)
+        if request is not None:
+            self._parse(framing(request.scope["headers"]) + rest)
 
     def _refuse(self, error: AppError) -> None:
         """Answer what is no request, unless the connection is owed other answers first."""
+        if self._is_deaf:
+            return
         self._is_deaf = self._is_last = True
         if self._request is not None:
-            self._request.break_off()
-        elif self._running is None:
+            self._request.break_off(error)
+        elif self._running is None and not self._transport.is_closing():
             self._transport.write(refusal(error))
-            self._linger()
+            linger(self._loop, self._transport)
 
     def _begin(self, request: Request) -> None:
         self._request = request
@@ -283,40 +294,40 @@ class Connection(asyncio.Protocol):
 
     def _go_on_after(self, request: Request) -> None:
         if not request.ended:
-            if request.started:
-                self._transport.abort()
-                return
-            self._transport.write(refusal(AppError("The request could not be completed.")))
-        if not (request.ended and request.keeps):
-            self._is_last = True
-        if self._is_last:
+            self._answer_for(request)
+        if request.keeps and self._waiting:
+            self._start(self._waiting.popleft())
+        elif self._is_last or not request.keeps:
             self._waiting.clear()
             self._part(request)
-        elif self._waiting:
-            self._start(self._waiting.popleft())
         else:
             self._idle_since = self._loop.time()
-        self._parse_held()
         self.go_on()
 
-    def _part(self, request: Request) -> None:
-        """Close. What a client still sends is read for a moment: it would see its connection
-        break, and never the reply.
+    def _answer_for(self, request: Request) -> None:
+        """The app has not, or not to the end. What has no other end than the connection's must
+        break it.
         """
-        if request.whole and not self._is_deaf:
-            self._transport.close()
-        else:
-            self._linger()
-
-    def _linger(self) -> None:
+        request.keeps = False
         if self._transport.is_closing():
             return
-        self._is_deaf = True
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._loop.call_later(_LINGER, self._transport.close)
-        else:
+        if not request.started:
+            error = request.fault or AppError("The request could not be completed.")
+            self._transport.write(refusal(error))
+            return
+        if request.is_open_ended:
+            own = self._transport.get_extra_info("socket")
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
+
+    def _part(self, request: Request) -> None:
+        """Close, at once where the client has nothing more to say."""
+        self._is_last = True
+        if request.whole and self._reading and not (self._held or self._is_deaf):
             self._transport.close()
+        else:
+            self._is_deaf = True
+            linger(self._loop, self._transport)
 
     def write(self, data: bytes) -> None:
         """Send; kept until the client takes it."""
@@ -325,7 +336,7 @@ class Connection(asyncio.Protocol):
     async def written(self) -> None:
         """Wait for a client that is slow to take what was sent."""
         if self._writable is not None:
-            await self._writable
+            await asyncio.shield(self._writable)  # others may wait when this one gives up
 
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
@@ -334,17 +345,4 @@ class Connection(asyncio.Protocol):
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
-        self._parse_held()
         self.go_on()
-
-    def hold(self) -> None:
-        """Read nothing more for now."""
-        if self._reading:
-            self._reading = False
-            self._transport.pause_reading()
-
-    def go_on(self) -> None:
-        """Read again."""
-        if not self._reading and not self._held and not self._transport.is_closing():
-            self._reading = True
-            self._transport.resume_reading()

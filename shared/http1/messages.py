@@ -1,5 +1,6 @@
 """The heads of requests and replies, as the wire has them and as ASGI does."""
 
+import re
 import time
 from collections.abc import Iterable
 from email.utils import formatdate
@@ -12,8 +13,22 @@ from shared.errors import AppError
 
 Field = tuple[bytes, bytes]
 _STATUS = {one.value: b"HTTP/1.1 %d %s\r\n" % (one, one.phrase.encode()) for one in HTTPStatus}
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_ADDRESS = re.compile(rb"[^:/?#]*(?:://)?([^/?#]*)(.*)", re.DOTALL)
 _NO_TRACE = "0" * 32
 _date = (0, b"")
+
+
+class HeadTooLarge(AppError):
+    """The head is longer than anything here needs (RFC 6585, 5)."""
+
+    status, title = 431, "Request Header Fields Too Large"
+
+
+class VersionNotSupported(AppError):
+    """The client speaks another version of HTTP (RFC 9110, 15.6.6)."""
+
+    status, title = 505, "HTTP Version Not Supported"
 
 
 class Ready(NamedTuple):
@@ -51,10 +66,15 @@ def date_line() -> bytes:
 
 def reply(status: int, fields: list[Field], body: bytes) -> bytes:
     """A whole reply, the last of its connection."""
-    fields = [*fields, (b"connection", b"close")]
-    if b"content-length" not in dict(fields):
-        fields.append((b"content-length", b"%d" % len(body)))
-    return b"%b%b%b\r\n%b" % (status_line(status), date_line(), lines(fields), body)
+    said = lines(field for field in fields if field[0] not in FRAMING)
+    own = b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+    return b"".join((status_line(status), date_line(), said, own, body))
+
+
+def framing(fields: list[Field]) -> bytes:
+    """A head that says nothing but how long a request's body is, the last of its connection."""
+    said = lines(field for field in fields if field[0] in FRAMING)
+    return b"POST / HTTP/1.1\r\nconnection: close\r\n%b\r\n" % said
 
 
 def refusal(error: AppError, *told: Field) -> bytes:
@@ -68,9 +88,9 @@ def target_of(target: bytes, fields: list[Field]) -> dict[str, Any]:
     address names the host itself (RFC 9112, 3.2.2).
     """
     if target[:1] != b"/" and target[:4].lower() == b"http":
-        authority, slash, rest = target.partition(b"://")[2].partition(b"/")
-        fields = [(b"host", authority), *(field for field in fields if field[0] != b"host")]
-        target = slash + rest or b"/"
+        authority, rest = _ADDRESS.findall(target)[0]
+        fields = [(name, authority if name == b"host" else said) for name, said in fields]
+        target = rest if rest[:1] == b"/" else b"/" + rest
     raw_path, _, query = target.partition(b"?")
     path = raw_path.decode("latin-1")
     path = unquote(path) if "%" in path else path

@@ -4,9 +4,11 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
-from shared.http1.messages import Field, date_line, lines, status_line
+from shared.errors import AppError
+from shared.http1.messages import FRAMING, Field, date_line, lines, status_line
 
 _BODILESS = frozenset({204, 304})
+_OURS = frozenset({b"transfer-encoding"})
 _EXPECTS = (b"expect", b"100-continue")
 _MOST_WAITING = 65_536  # bytes of a body that nobody has taken
 
@@ -20,20 +22,17 @@ class Line(Protocol):
     async def written(self) -> None:
         """Wait for a client that is slow to take what was sent."""
 
-    def hold(self) -> None:
-        """Read nothing more for now."""
-
     def go_on(self) -> None:
-        """Read again."""
+        """Read on, if that had stopped."""
 
 
 class Request:
     """ASGI's `receive` and `send`. `keeps` says whether the connection outlives the reply, `whole`
-    that all of the body has come, `started` that the reply has begun, `ended` that it is whole.
+    that all of the body has come, `started` that the reply has begun, `ended` that it is whole;
+    `fault` is why the rest of the body can't be read.
     """
 
     __slots__ = (
-        "_broken",
         "_chunked",
         "_expects",
         "_gone",
@@ -45,6 +44,7 @@ class Request:
         "_told",
         "_wake",
         "ended",
+        "fault",
         "keeps",
         "scope",
         "started",
@@ -53,14 +53,25 @@ class Request:
 
     def __init__(self, line: Line, scope: dict[str, Any], *, keeps: bool) -> None:
         self._line, self.scope, self.keeps = line, scope, keeps
-        self._expects = _EXPECTS in scope["headers"]
+        self._expects = scope["http_version"] == "1.1" and _EXPECTS in scope["headers"]
         self.whole = self.started = self.ended = False
-        self._gone = self._broken = self._told = self._chunked = False
+        self._gone = self._told = self._chunked = False
+        self.fault: AppError | None = None
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self._left: int | None = None
         self._start: tuple[int, list[Field]] | None = None
         self._wake: asyncio.Future[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more of the body waits to be taken than should."""
+        return self._size > _MOST_WAITING and not self.ended
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Whether the connection's end alone says where the reply ends."""
+        return self.started and self._left is None and not self._chunked
 
     def feed(self, piece: bytes) -> None:
         """A piece of the body has come."""
@@ -69,8 +80,6 @@ class Request:
             return
         self._pieces.append(piece)
         self._size += len(piece)
-        if self._size > _MOST_WAITING:
-            self._line.hold()
         self._rouse()
 
     def complete(self) -> None:
@@ -83,9 +92,9 @@ class Request:
         self._gone = True
         self._rouse()
 
-    def break_off(self) -> None:
+    def break_off(self, fault: AppError) -> None:
         """The rest of the body can't be read; the client may hear so."""
-        self._broken, self.keeps = True, False
+        self.fault, self.keeps = fault, False
         self._rouse()
 
     def _rouse(self) -> None:
@@ -105,12 +114,13 @@ class Request:
         body = b"".join(self._pieces)
         self._pieces.clear()
         self._size = 0
-        self._line.go_on()
         self._told = self.whole
-        return {"type": "http.request", "body": body, "more_body": not self.whole}
+        message = {"type": "http.request", "body": body, "more_body": not self.whole}
+        self._line.go_on()  # more may come by this
+        return message
 
     def _is_over(self) -> bool:
-        return self._gone or self._broken or self.ended
+        return self._gone or self.ended or self.fault is not None
 
     async def send(self, message: Any) -> None:
         """A part of the reply. What comes after the client is gone is lost.
@@ -120,6 +130,8 @@ class Request:
         if self._gone:
             return
         if message["type"] == "http.response.start" and self._start is None:
+            if not 200 <= message["status"] <= 999:
+                raise ValueError("the status is none of a reply")
             self._start = message["status"], list(message.get("headers", ()))
             return
         if message["type"] != "http.response.body" or self._start is None or self.ended:
@@ -127,27 +139,29 @@ class Request:
         head = b"" if self.started else self._begin(*self._start)
         body, more = message.get("body", b""), message.get("more_body", False)
         data = head + self._framed(body, more=more)
+        self.started = True
         if data:
             self._line.write(data)
         if not more:
-            self._end()
+            self.ended = True
+            self._rouse()
         await self._line.written()
 
     def _begin(self, status: int, fields: list[Field]) -> bytes:
-        said, head = dict(fields), lines(fields)
-        self.started = True
-        self._left = int(said.get(b"content-length", -1))
-        old = self.scope["http_version"] == "1.0"
+        said, old = dict(fields), self.scope["http_version"] == "1.0"
+        if b"transfer-encoding" in said or status == 204:
+            ours = FRAMING if status == 204 else _OURS
+            fields = [field for field in fields if field[0] not in ours]
+        head = lines(fields)
+        self._left, self._chunked = _length(fields, said), False
         if self.scope["method"] == "HEAD" or status in _BODILESS:
             self._left = 0
-        elif self._left < 0:
-            self._left, self._chunked = None, not old
-            self.keeps = self.keeps and not old
-        if self._chunked:
+        elif self._left is None and not old:
+            self._chunked = True
             head += b"transfer-encoding: chunked\r\n"
         if b"close" in said.get(b"connection", b"").lower():
             self.keeps = False
-        elif old or not (self.keeps and self.whole):
+        elif not (self.keeps and self.whole):
             self.keeps = False
             head += b"connection: close\r\n"
         dated = b"" if b"date" in said else date_line()
@@ -162,13 +176,18 @@ class Request:
             return body
         if self.scope["method"] == "HEAD":
             return b""
-        if len(body) > self._left:
-            raise RuntimeError("the reply is longer than it says")
         self._left -= len(body)
+        if self._left < 0 or (self._left and not more):
+            raise RuntimeError("the reply is longer, or shorter, than it says")
         return body
 
-    def _end(self) -> None:
-        if self._left:
-            raise RuntimeError("the reply is shorter than it says")
-        self.ended = True
-        self._rouse()
+
+def _length(fields: list[Field], said: dict[bytes, bytes]) -> int | None:
+    """How long a reply says that it is. Raises `ValueError` if it is of two minds."""
+    length = said.get(b"content-length")
+    if length is None:
+        return None
+    several = len(said) != len(fields) and sum(name == b"content-length" for name, _ in fields) > 1
+    if several or not length.isdigit():
+        raise ValueError("the reply's content-length is not one number")
+    return int(length)

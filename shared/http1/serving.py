@@ -5,7 +5,10 @@ import socket
 import ssl
 from typing import Any
 
-from shared.http1.connection import Connection, Service
+from shared.http1.connection import Connection
+from shared.http1.service import Service
+
+_BACKLOG = 1024  # connections that wait to be accepted; told again, for it would be less
 
 
 async def serve(
@@ -17,8 +20,11 @@ async def serve(
     told: dict[str, Any] = {}
     if tls is not None:
         told = {"ssl": tls, "ssl_handshake_timeout": service.patience}
+        told["ssl_shutdown_timeout"] = service.patience
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(service), sock=listening, **told)
+    server = await loop.create_server(
+        lambda: Connection(service), sock=listening, backlog=_BACKLOG, **told
+    )
     try:
         await stop.wait()
         server.close()

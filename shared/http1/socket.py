@@ -4,20 +4,23 @@ import asyncio
 import binascii
 from base64 import b64decode
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
 from wsproto.utilities import generate_accept_token
 
 from shared.errors import AppError, BadRequest, Forbidden
 from shared.http1.messages import Field, lines, refusal, reply
+from shared.http1.parting import SECONDS, say_last
 
 if TYPE_CHECKING:
-    from shared.http1.connection import Service
+    from shared.http1.service import Service
 
 ABNORMAL, TOO_BIG, FAULT = 1006, 1009, 1011
 _MOST_WAITING = 16  # messages that nobody has taken
+_PIECE = 4096  # bytes that are heard at once
 _VERSION = b"13"
 
 
@@ -31,7 +34,9 @@ def asks_for_socket(scope: dict[str, Any]) -> bool:
     """Whether a request that asks for another protocol asks for this one."""
     said = dict(scope["headers"])
     upgrade = said.get(b"upgrade", b"").lower()
-    return scope["method"] == "GET" and scope["http_version"] == "1.1" and upgrade == b"websocket"
+    return bool(
+        scope["method"] == "GET" and scope["http_version"] == "1.1" and upgrade == b"websocket"
+    )
 
 
 class Socket(asyncio.Protocol):
@@ -53,22 +58,21 @@ class Socket(asyncio.Protocol):
             "extensions": {"websocket.http.response": {}},
         }
         self._messages: deque[dict[str, Any]] = deque([{"type": "websocket.connect"}])
-        self._parts: list[str | bytes] = []
-        self._size = 0
-        self._held = b""
-        self._taken = self._refused = self._over = self._paused = False
+        self._stored = 0  # bytes of the messages
+        self._part, self._held = bytearray(), bytearray()
+        self._taken = self._refused = self._over = self._is_deaf = False
         self._refusal: tuple[int, list[Field]] | None = None
         self._wake: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def open(self, rest: bytes) -> None:
         """Let the app take or refuse it; `rest` are bytes that have come already."""
-        self._held = rest
         self._service.connections.add(self)
         fault = self._fault()
         if fault is None:
-            self._pause()
+            self.data_received(rest)
             self._task = self._loop.create_task(self._run())
         else:
             self._refuse(fault)
@@ -85,28 +89,49 @@ class Socket(asyncio.Protocol):
 
     def _refuse(self, error: AppError) -> None:
         told = [(b"sec-websocket-version", _VERSION)] if isinstance(error, UpgradeRequired) else []
+        self._answer(refusal(error, *told))
+
+    def _answer(self, refusal: bytes) -> None:
         self._refused = True
-        self._transport.write(refusal(error, *told))
+        if not self._transport.is_closing():
+            self._transport.write(refusal)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Hear nothing more, and go once the client had the time to hear all."""
+        self._is_deaf = True
+        say_last(self._transport)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Wait a moment for the client to close; but hear what it says."""
+        self._loop.call_soon(self._go_on)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(SECONDS, self._go)
+
+    def _go(self) -> None:
+        """Close; who does not read what was said last is not waited for."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._transport.close()
+        self._timer = self._loop.call_later(self._service.patience, self._transport.abort)
 
     async def _run(self) -> None:
         code = FAULT
         try:
-            await self._service.app(self._scope, self.receive, self.send)
-            code = 1000
-        except Exception:
-            pass
+            with suppress(Exception):  # the app has logged it
+                await self._service.app(self._scope, self.receive, self.send)
+                code = 1000
         finally:
-            self._part(code)
+            self._end_after(code)
 
-    def _part(self, code: int) -> None:
+    def _end_after(self, code: int) -> None:
         """The app has ended; so does the connection."""
-        if not self._taken and not self._refused:
-            self._refuse(AppError("The request could not be completed."))
-        elif self._taken:
+        if self._taken:
             self._close(code, "")
-        self._transport.close()
-        self._loop.call_later(self._service.patience, self._transport.abort)
+        elif not self._refused:
+            self._refuse(AppError("The request could not be completed."))
 
     def end(self) -> None:
         """The app says farewell itself."""
@@ -117,40 +142,78 @@ class Socket(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self._service.leave(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._is_deaf = True
+        self._held.clear()
         self._disconnect(ABNORMAL)
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if not self._taken or self._paused:
-            self._held += data
-            return
-        self._frames.receive_data(data)
-        for event in self._frames.events():
-            self._hear(event)
-        if len(self._messages) > _MOST_WAITING:
-            self._pause()
+        self._held += data
+        self._go_on()
 
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, Ping):
-            self._transport.write(self._frames.send(event.response()))
-        elif isinstance(event, CloseConnection):
+    def _is_full(self) -> bool:
+        """Whether the app has to do before more is heard."""
+        if self._is_deaf or not self._taken:
+            return not self._is_deaf
+        full = len(self._messages) > _MOST_WAITING or self._stored > self._service.largest
+        return full and self._frames.state is ConnectionState.OPEN
+
+    def _go_on(self) -> None:
+        """Hear a piece of what has come, and read on once it is all heard. Between two pieces,
+        others have their turn.
+        """
+        if self._transport.is_closing():
+            return
+        if self._held and not self._is_full():
+            piece = bytes(self._held[:_PIECE])
+            del self._held[:_PIECE]
+            self._hear(piece)
+            if self._held:
+                self._loop.call_soon(self._go_on)
+        if self._held or self._is_full():
+            self._transport.pause_reading()
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _hear(self, piece: bytes) -> None:
+        if self._is_deaf:
+            return
+        self._frames.receive_data(piece)
+        for event in self._frames.events():
+            is_open = self._frames.state is ConnectionState.OPEN
+            if isinstance(event, CloseConnection):
+                self._part_from(event)
+            elif isinstance(event, Ping) and is_open and self._writable is None:
+                self._transport.write(self._frames.send(event.response()))
+            elif isinstance(event, TextMessage | BytesMessage) and is_open:
+                self._collect(event)
+
+    def _part_from(self, event: CloseConnection) -> None:
+        """The client has closed, or answered our close, or has broken the rules."""
+        if self._frames.state is ConnectionState.OPEN:
+            self._transport.write(self._frames.send(event))
+            self._leave()
+        else:
             if self._frames.state is ConnectionState.REMOTE_CLOSING:
                 self._transport.write(self._frames.send(event.response()))
-            self._disconnect(event.code, event.reason or "")
-        elif isinstance(event, TextMessage | BytesMessage) and not self._over:
-            self._collect(event)
+            self._is_deaf = True
+            self._go()
+        self._disconnect(event.code, event.reason or "")
 
     def _collect(self, event: Message[Any]) -> None:
-        self._parts.append(event.data)
-        self._size += len(event.data)
-        if self._size > self._service.largest:
+        text = isinstance(event, TextMessage)
+        self._part += event.data.encode() if text else event.data
+        if len(self._part) > self._service.largest:
+            self._part.clear()
             self._close(TOO_BIG, "too long")
             self._disconnect(TOO_BIG)
         elif event.message_finished:
-            text = isinstance(event, TextMessage)
-            whole: Any = "".join(map(str, self._parts)) if text else b"".join(self._parts)  # type: ignore[arg-type]
-            self._parts, self._size = [], 0
-            self._add({"type": "websocket.receive", "text" if text else "bytes": whole})
+            whole, self._part = bytes(self._part), bytearray()
+            self._stored += len(whole)
+            told = {"text": whole.decode()} if text else {"bytes": whole}
+            self._add({"type": "websocket.receive", **told})
 
     def _disconnect(self, code: int, reason: str = "") -> None:
         if not self._over:
@@ -170,7 +233,8 @@ class Socket(asyncio.Protocol):
         if len(self._messages) == 1 and self._over:
             return self._messages[0]
         message = self._messages.popleft()
-        if self._paused and self._taken and not self._messages:
+        if not self._messages and self._taken:
+            self._stored = 0
             self._go_on()
         return message
 
@@ -194,7 +258,9 @@ class Socket(asyncio.Protocol):
         elif kind == "websocket.http.response.start" and not self._taken:
             self._refusal = message["status"], list(message.get("headers", ()))
         elif kind == "websocket.http.response.body" and self._refusal is not None:
-            self._answer(*self._refusal, message.get("body", b""))
+            self._part += message.get("body", b"")
+            if not message.get("more_body", False):
+                self._answer(reply(*self._refusal, bytes(self._part)))
         else:
             raise RuntimeError(f"{kind} can't be said now")
 
@@ -212,35 +278,19 @@ class Socket(asyncio.Protocol):
         self._taken = True
         self._go_on()
 
-    def _answer(self, status: int, fields: list[Field], body: bytes) -> None:
-        self._refused = True
-        self._transport.write(reply(status, fields, body))
-        self._transport.close()
-
     async def _tell(self, message: Any) -> None:
         text = message.get("text")
         told = BytesMessage(data=message["bytes"]) if text is None else TextMessage(data=text)
         if self._frames.state is ConnectionState.OPEN:
             self._transport.write(self._frames.send(told))
         if self._writable is not None:
-            await self._writable
+            await asyncio.shield(self._writable)  # others may wait when this one gives up
 
     def _close(self, code: int, reason: str) -> None:
-        if self._frames.state is ConnectionState.OPEN:
+        """Say farewell, and wait a moment for the client's (RFC 6455, 7.1.1)."""
+        if self._frames.state is ConnectionState.OPEN and not self._transport.is_closing():
             self._transport.write(self._frames.send(CloseConnection(code=code, reason=reason)))
-
-    def _pause(self) -> None:
-        if not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-
-    def _go_on(self) -> None:
-        self._paused = False
-        held, self._held = self._held, b""
-        if held:
-            self.data_received(held)
-        if not self._paused and not self._transport.is_closing():
-            self._transport.resume_reading()
+            self._let_go()
 
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
