@@ -10,6 +10,7 @@ import httptools
 import structlog
 
 from shared.errors import AppError, BadRequest
+from shared.http1.line import Line
 from shared.http1.messages import (
     Field,
     HeadTooLarge,
@@ -20,7 +21,6 @@ from shared.http1.messages import (
     status_line,
     target_of,
 )
-from shared.http1.parting import linger
 from shared.http1.request import Request
 from shared.http1.service import Service
 from shared.http1.socket import Socket, asks_for_socket
@@ -33,7 +33,7 @@ _RESET = struct.pack("ii", 1, 0)  # what a connection that is closed does: it br
 _log = structlog.get_logger()
 
 
-class Connection(asyncio.Protocol):
+class Connection(Line):
     """A connection, and the parser of what comes on it. `_request` is the one that comes in,
     `_running` the one that is answered; behind it, others may wait. `_is_last` says that no further
     one is taken, `_is_deaf` that nothing is read any more.
@@ -47,25 +47,19 @@ class Connection(asyncio.Protocol):
         "_in_head",
         "_is_deaf",
         "_is_last",
-        "_loop",
         "_parser",
         "_reading",
         "_request",
         "_running",
         "_scope",
-        "_service",
         "_socket",
         "_target",
         "_task",
-        "_timer",
-        "_transport",
         "_waiting",
-        "_writable",
     )
 
     def __init__(self, service: Service) -> None:
-        self._service = service
-        self._loop = asyncio.get_running_loop()
+        super().__init__(service)
         self._parser = httptools.HttpRequestParser(self)
         self._target, self._held, self._fed = b"", bytearray(), 0
         self._fields: list[Field] = []
@@ -76,7 +70,6 @@ class Connection(asyncio.Protocol):
         self._socket: Socket | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[Request] = deque()
-        self._writable: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
@@ -91,11 +84,11 @@ class Connection(asyncio.Protocol):
         }
         self._service.connections.add(self)
         self._idle_since = self._loop.time()
-        self._timer = self._loop.call_later(self._service.patience, self._look)
+        self._later(self._service.patience, self._look)
 
     def connection_lost(self, _: Exception | None) -> None:
         self._service.leave(self)
-        self._timer.cancel()
+        self._cancel()
         self._is_deaf = True
         self._waiting.clear()
         self._held.clear()
@@ -110,28 +103,21 @@ class Connection(asyncio.Protocol):
         self._is_last = True
         self._waiting.clear()
         if self._running is None:
-            self._transport.close()
+            self._go()
         else:
             self._running.keeps = False
 
-    def abort(self) -> None:
-        """Let go of the client at once."""
-        self._transport.abort()
-
     def _look(self) -> None:
         """One timer looks now and then whether a head is overdue, for a new one with each request
-        would cost more than the parser. Who does not read the last reply either is not waited for.
+        would cost more than the parser.
         """
         left = self._idle_since + self._service.patience - self._loop.time()
         if self._running is not None:
             left = self._service.patience
-        elif left <= 0:
-            if self._transport.is_closing():
-                self._transport.abort()
-                return
-            self._transport.close()
-            left = self._service.patience
-        self._timer = self._loop.call_later(left, self._look)
+        if left > 0:
+            self._later(left, self._look)
+        else:
+            self._go()
 
     def data_received(self, data: bytes) -> None:
         if self._held or len(data) > _PIECE or self._is_full():
@@ -249,7 +235,7 @@ class Connection(asyncio.Protocol):
         self._is_deaf = True
         if self._running is None:
             self._service.leave(self)
-            self._timer.cancel()
+            self._cancel()
             self._transport.set_protocol(self._socket)
             self._socket.open(rest + self._held)
             self._held.clear()
@@ -270,7 +256,7 @@ class Connection(asyncio.Protocol):
             self._request.break_off(error)
         elif self._running is None and not self._transport.is_closing():
             self._transport.write(refusal(error))
-            linger(self._loop, self._transport)
+            self._linger()
 
     def _begin(self, request: Request) -> None:
         self._request = request
@@ -321,28 +307,12 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _part(self, request: Request) -> None:
-        """Close, at once where the client has nothing more to say."""
+        """The reply was the last. By TLS, no client learns so before all is closed."""
         self._is_last = True
-        if request.whole and self._reading and not (self._held or self._is_deaf):
-            self._transport.close()
+        if self._transport.is_closing():
+            return
+        if request.whole and not (self._held or self._is_deaf or self._transport.can_write_eof()):
+            self._go()
         else:
             self._is_deaf = True
-            linger(self._loop, self._transport)
-
-    def write(self, data: bytes) -> None:
-        """Send; kept until the client takes it."""
-        self._transport.write(data)
-
-    async def written(self) -> None:
-        """Wait for a client that is slow to take what was sent."""
-        if self._writable is not None:
-            await asyncio.shield(self._writable)  # others may wait when this one gives up
-
-    def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
-
-    def resume_writing(self) -> None:
-        writable, self._writable = self._writable, None
-        if writable is not None and not writable.done():
-            writable.set_result(None)
-        self.go_on()
+            self._linger()

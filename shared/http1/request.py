@@ -2,28 +2,16 @@
 
 import asyncio
 from collections import deque
-from typing import Any, Protocol
+from typing import Any
 
 from shared.errors import AppError
+from shared.http1.line import Line
 from shared.http1.messages import FRAMING, Field, date_line, lines, status_line
 
 _BODILESS = frozenset({204, 304})
 _OURS = frozenset({b"transfer-encoding"})
 _EXPECTS = (b"expect", b"100-continue")
 _MOST_WAITING = 65_536  # bytes of a body that nobody has taken
-
-
-class Line(Protocol):
-    """What a request needs of its connection."""
-
-    def write(self, data: bytes) -> None:
-        """Send; kept until the client takes it."""
-
-    async def written(self) -> None:
-        """Wait for a client that is slow to take what was sent."""
-
-    def go_on(self) -> None:
-        """Read on, if that had stopped."""
 
 
 class Request:

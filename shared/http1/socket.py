@@ -5,21 +5,20 @@ import binascii
 from base64 import b64decode
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
 from wsproto.utilities import generate_accept_token
 
 from shared.errors import AppError, BadRequest, Forbidden
+from shared.http1.line import Line
 from shared.http1.messages import Field, lines, refusal, reply
-from shared.http1.parting import SECONDS, say_last
-
-if TYPE_CHECKING:
-    from shared.http1.service import Service
+from shared.http1.service import Service
 
 ABNORMAL, TOO_BIG, FAULT = 1006, 1009, 1011
 _MOST_WAITING = 16  # messages that nobody has taken
+_FAREWELL = 2.0  # seconds for a client to answer ours
 _PIECE = 4096  # bytes that are heard at once
 _VERSION = b"13"
 
@@ -39,14 +38,14 @@ def asks_for_socket(scope: dict[str, Any]) -> bool:
     )
 
 
-class Socket(asyncio.Protocol):
+class Socket(Line):
     """ASGI's `receive` and `send` for a WebSocket; `open` begins."""
 
     def __init__(
-        self, service: "Service", transport: asyncio.Transport, scope: dict[str, Any]
+        self, service: Service, transport: asyncio.Transport, scope: dict[str, Any]
     ) -> None:
-        self._service, self._transport = service, transport
-        self._loop = asyncio.get_running_loop()
+        super().__init__(service)
+        self._transport = transport
         self._frames = Connection(ConnectionType.SERVER)
         self._said = dict(scope["headers"])
         protocols = self._said.get(b"sec-websocket-protocol", b"").decode("latin-1")
@@ -63,8 +62,6 @@ class Socket(asyncio.Protocol):
         self._taken = self._refused = self._over = self._is_deaf = False
         self._refusal: tuple[int, list[Field]] | None = None
         self._wake: asyncio.Future[None] | None = None
-        self._writable: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def open(self, rest: bytes) -> None:
@@ -100,22 +97,8 @@ class Socket(asyncio.Protocol):
     def _leave(self) -> None:
         """Hear nothing more, and go once the client had the time to hear all."""
         self._is_deaf = True
-        say_last(self._transport)
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Wait a moment for the client to close; but hear what it says."""
-        self._loop.call_soon(self._go_on)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(SECONDS, self._go)
-
-    def _go(self) -> None:
-        """Close; who does not read what was said last is not waited for."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._transport.close()
-        self._timer = self._loop.call_later(self._service.patience, self._transport.abort)
+        self._linger()
+        self._loop.call_soon(self.go_on)
 
     async def _run(self) -> None:
         code = FAULT
@@ -136,14 +119,9 @@ class Socket(asyncio.Protocol):
     def end(self) -> None:
         """The app says farewell itself."""
 
-    def abort(self) -> None:
-        """Let go of the client at once."""
-        self._transport.abort()
-
     def connection_lost(self, _: Exception | None) -> None:
         self._service.leave(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel()
         self._is_deaf = True
         self._held.clear()
         self._disconnect(ABNORMAL)
@@ -151,7 +129,7 @@ class Socket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._held += data
-        self._go_on()
+        self.go_on()
 
     def _is_full(self) -> bool:
         """Whether the app has to do before more is heard."""
@@ -160,7 +138,7 @@ class Socket(asyncio.Protocol):
         full = len(self._messages) > _MOST_WAITING or self._stored > self._service.largest
         return full and self._frames.state is ConnectionState.OPEN
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Hear a piece of what has come, and read on once it is all heard. Between two pieces,
         others have their turn.
         """
@@ -171,7 +149,7 @@ class Socket(asyncio.Protocol):
             del self._held[:_PIECE]
             self._hear(piece)
             if self._held:
-                self._loop.call_soon(self._go_on)
+                self._loop.call_soon(self.go_on)
         if self._held or self._is_full():
             self._transport.pause_reading()
         elif not self._transport.is_closing():
@@ -235,7 +213,7 @@ class Socket(asyncio.Protocol):
         message = self._messages.popleft()
         if not self._messages and self._taken:
             self._stored = 0
-            self._go_on()
+            self.go_on()
         return message
 
     async def send(self, message: Any) -> None:
@@ -276,26 +254,18 @@ class Socket(asyncio.Protocol):
             said.append((b"sec-websocket-protocol", protocol.encode()))
         self._transport.write(b"HTTP/1.1 101 Switching Protocols\r\n" + lines(said) + b"\r\n")
         self._taken = True
-        self._go_on()
+        self.go_on()
 
     async def _tell(self, message: Any) -> None:
         text = message.get("text")
         told = BytesMessage(data=message["bytes"]) if text is None else TextMessage(data=text)
         if self._frames.state is ConnectionState.OPEN:
             self._transport.write(self._frames.send(told))
-        if self._writable is not None:
-            await asyncio.shield(self._writable)  # others may wait when this one gives up
+        await self.written()
 
     def _close(self, code: int, reason: str) -> None:
         """Say farewell, and wait a moment for the client's (RFC 6455, 7.1.1)."""
         if self._frames.state is ConnectionState.OPEN and not self._transport.is_closing():
             self._transport.write(self._frames.send(CloseConnection(code=code, reason=reason)))
-            self._let_go()
-
-    def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
-
-    def resume_writing(self) -> None:
-        writable, self._writable = self._writable, None
-        if writable is not None and not writable.done():
-            writable.set_result(None)
+            self._loop.call_soon(self.go_on)
+            self._later(_FAREWELL, self._go)

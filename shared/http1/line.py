@@ -1,0 +1,69 @@
+"""What HTTP and WebSockets have in common: a client who may be slow to read, and slow to go."""
+
+import asyncio
+from collections.abc import Callable
+
+from shared.http1.service import Service
+
+_LINGER = 2.0  # seconds for a client to read the last that was said to it
+
+
+class Line(asyncio.Protocol):
+    """The server's end of a connection."""
+
+    __slots__ = ("_loop", "_service", "_timer", "_transport", "_writable")
+    _transport: asyncio.Transport
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._writable: asyncio.Future[None] | None = None
+
+    def go_on(self) -> None:
+        """Read on, if that had stopped."""
+        raise NotImplementedError
+
+    def write(self, data: bytes) -> None:
+        """Send; kept until the client takes it."""
+        self._transport.write(data)
+
+    async def written(self) -> None:
+        """Wait for a client that is slow to take what was sent."""
+        if self._writable is not None:
+            await asyncio.shield(self._writable)  # others may wait when this one gives up
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None:
+            writable.set_result(None)
+        self.go_on()
+
+    def abort(self) -> None:
+        """Let go of the client at once."""
+        self._transport.abort()
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Do something later, in place of what was to be done then."""
+        self._cancel()
+        self._timer = self._loop.call_later(seconds, call)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _linger(self) -> None:
+        """Say that all is said, and close after a moment, if the client has not. If it is still
+        sending, its connection would break, and what was said might be lost (RFC 9112, 9.6).
+        """
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+        self._later(_LINGER, self._go)
+
+    def _go(self) -> None:
+        """Close; who does not read what was said last is not waited for."""
+        self._transport.close()
+        self._later(self._service.patience, self._transport.abort)
