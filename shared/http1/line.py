@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from shared.http1.service import Service
 
-_LINGER = 2.0  # seconds for a client to read the last that was said to it
+_LINGER = 2.0  # seconds for a client to read the last that was said to it, and to go
 
 
 class Line(asyncio.Protocol):
@@ -25,8 +25,9 @@ class Line(asyncio.Protocol):
         raise NotImplementedError
 
     def write(self, data: bytes) -> None:
-        """Send; kept until the client takes it."""
-        self._transport.write(data)
+        """Send; kept until the client takes it, and lost if it is gone."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     async def written(self) -> None:
         """Wait for a client that is slow to take what was sent."""
@@ -61,7 +62,10 @@ class Line(asyncio.Protocol):
         """
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
-        self._later(_LINGER, self._go)
+        self._go_soon()
+
+    def _go_soon(self) -> None:
+        self._later(min(_LINGER, self._service.patience), self._go)
 
     def _go(self) -> None:
         """Close; who does not read what was said last is not waited for."""

@@ -18,7 +18,6 @@ from shared.http1.service import Service
 
 ABNORMAL, TOO_BIG, FAULT = 1006, 1009, 1011
 _MOST_WAITING = 16  # messages that nobody has taken
-_FAREWELL = 2.0  # seconds for a client to answer ours
 _PIECE = 4096  # bytes that are heard at once
 _VERSION = b"13"
 
@@ -90,9 +89,8 @@ class Socket(Line):
 
     def _answer(self, refusal: bytes) -> None:
         self._refused = True
-        if not self._transport.is_closing():
-            self._transport.write(refusal)
-            self._leave()
+        self.write(refusal)
+        self._leave()
 
     def _leave(self) -> None:
         """Hear nothing more, and go once the client had the time to hear all."""
@@ -164,18 +162,18 @@ class Socket(Line):
             if isinstance(event, CloseConnection):
                 self._part_from(event)
             elif isinstance(event, Ping) and is_open and self._writable is None:
-                self._transport.write(self._frames.send(event.response()))
+                self.write(self._frames.send(event.response()))
             elif isinstance(event, TextMessage | BytesMessage) and is_open:
                 self._collect(event)
 
     def _part_from(self, event: CloseConnection) -> None:
         """The client has closed, or answered our close, or has broken the rules."""
         if self._frames.state is ConnectionState.OPEN:
-            self._transport.write(self._frames.send(event))
+            self.write(self._frames.send(event))
             self._leave()
         else:
             if self._frames.state is ConnectionState.REMOTE_CLOSING:
-                self._transport.write(self._frames.send(event.response()))
+                self.write(self._frames.send(event.response()))
             self._is_deaf = True
             self._go()
         self._disconnect(event.code, event.reason or "")
@@ -252,7 +250,7 @@ class Socket(Line):
         ]
         if protocol is not None:
             said.append((b"sec-websocket-protocol", protocol.encode()))
-        self._transport.write(b"HTTP/1.1 101 Switching Protocols\r\n" + lines(said) + b"\r\n")
+        self.write(b"HTTP/1.1 101 Switching Protocols\r\n" + lines(said) + b"\r\n")
         self._taken = True
         self.go_on()
 
@@ -260,12 +258,12 @@ class Socket(Line):
         text = message.get("text")
         told = BytesMessage(data=message["bytes"]) if text is None else TextMessage(data=text)
         if self._frames.state is ConnectionState.OPEN:
-            self._transport.write(self._frames.send(told))
+            self.write(self._frames.send(told))
         await self.written()
 
     def _close(self, code: int, reason: str) -> None:
         """Say farewell, and wait a moment for the client's (RFC 6455, 7.1.1)."""
-        if self._frames.state is ConnectionState.OPEN and not self._transport.is_closing():
-            self._transport.write(self._frames.send(CloseConnection(code=code, reason=reason)))
+        if self._frames.state is ConnectionState.OPEN:
+            self.write(self._frames.send(CloseConnection(code=code, reason=reason)))
             self._loop.call_soon(self.go_on)
-            self._later(_FAREWELL, self._go)
+            self._go_soon()

@@ -13,8 +13,6 @@ from hypothesis import strategies as some
 from shared.http1.messages import Ready
 from shared.tests.wire import (
     Server,
-    answer,
-    body_of,
     connected,
     nothing_at_once,
     replies,

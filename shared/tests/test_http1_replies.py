@@ -14,8 +14,8 @@ from shared.tests.wire import (
     App,
     Server,
     answer,
-    body_of,
     connected,
+    eventually,
     nothing_at_once,
     replies,
     said_to,
@@ -175,7 +175,7 @@ async def test_replies_keep_the_order_of_requests(server: Server) -> None:
 
 def held() -> int:
     """How many requests there are."""
-    gc.collect()
+    gc.collect(1)
     return sum(isinstance(one, Request) for one in gc.get_objects())
 
 
@@ -261,8 +261,7 @@ async def test_a_reply_is_sent_as_fast_as_the_client_reads(server: Server) -> No
     async with connected(server) as client:
         client.say(LAST)
         await client.until(b"\r\n\r\n")
-        while not given_up:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: given_up)
         assert (await client.rest()).count(b"x") == 50 * 100_000
 
 

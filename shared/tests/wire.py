@@ -12,6 +12,7 @@ import h11
 from shared.http1.messages import Ready
 from shared.http1.service import Service
 from shared.http1.serving import serve
+from shared.testing import until
 
 SECONDS = 5.0  # for anything that a test waits for
 BUFFER = 65_536  # bytes
@@ -94,7 +95,7 @@ async def serving(patience: float = SECONDS, largest: int = 100_000) -> AsyncIte
         left = asyncio.all_tasks() - before - {asyncio.current_task()}
         if left:
             await asyncio.wait(left, timeout=SECONDS)
-        gc.collect()
+        gc.collect(1)
         loop.set_exception_handler(None)
     assert not server.service.connections
     assert not server.complaints
@@ -150,11 +151,17 @@ async def connected(server: Server) -> AsyncIterator[Client]:
     own = socket.socket()
     _shorten(own)
     own.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", server.port))
+    try:
+        await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", server.port))
+    except OSError:
+        own.close()
+        raise
     reader, writer = await asyncio.open_connection(sock=own, limit=BUFFER)
     try:
         yield Client(reader, writer)
     finally:
+        if writer.transport.get_write_buffer_size():
+            writer.transport.abort()
         writer.close()
 
 
@@ -195,3 +202,12 @@ async def still(measure: Callable[[], int]) -> int:
             found, since = measure(), loop.time()
         await asyncio.sleep(0.001)
     return found
+
+
+async def eventually(condition: Callable[[], Any]) -> None:
+    """Wait until something is true."""
+
+    async def asked() -> Any:
+        return condition()
+
+    await until(asked, seconds=SECONDS)
