@@ -229,8 +229,9 @@ class Connection(asyncio.Protocol):
         ready = self._service.at_once(scope)
         if ready is None:
             return False
-        head = (status_line(ready.status), date_line(), ready.lines, b"\r\n", ready.body)
-        self._transport.write(b"".join(head))
+        status, said, body = ready
+        whole = b"%b%b%b\r\n%b" % (status_line(status), date_line(), said, body)
+        self._transport.write(whole)
         self._idle_since = self._loop.time()
         return True
 

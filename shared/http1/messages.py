@@ -4,24 +4,17 @@ import time
 from collections.abc import Collection
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from shared import errors
 from shared.errors import AppError
 
-Field = tuple[bytes, bytes]
+Field: TypeAlias = tuple[bytes, bytes]
+Ready: TypeAlias = tuple[int, bytes, bytes]  # status, lines of fields, and body of a whole reply
 _STATUS = {one.value: b"HTTP/1.1 %d %s\r\n" % (one, one.phrase.encode()) for one in HTTPStatus}
 _NO_TRACE = "0" * 32
 _date = (0, b"")
-
-
-class Ready(NamedTuple):
-    """A reply that is there at once; its fields are `lines` already."""
-
-    status: int
-    lines: bytes
-    body: bytes
 
 
 def lines(fields: Collection[Field]) -> bytes:
