@@ -1,23 +1,20 @@
 """One client's connection: what comes on it becomes requests, answered one after the other."""
 
 import asyncio
-import socket
-import struct
 from collections import deque
 from typing import Any, cast
 
 import httptools
-import structlog
 
-from shared.errors import AppError, BadRequest
+from shared.errors import AppError
+from shared.http1.faults import HeadTooLarge, VersionNotSupported, fault_of
 from shared.http1.line import Line
 from shared.http1.messages import (
     Field,
-    HeadTooLarge,
-    VersionNotSupported,
     date_line,
     framing,
     refusal,
+    scope_of,
     status_line,
     target_of,
 )
@@ -28,9 +25,6 @@ from shared.http1.socket import Socket, asks_for_socket
 LARGEST_HEAD = 65_536  # bytes
 MOST_FIELDS = 512  # each takes ten times the bytes that it came in
 _PIECE = 4096  # bytes that are parsed at once: so many requests may wait behind one another
-_ASGI = {"version": "3.0", "spec_version": "2.3"}
-_RESET = struct.pack("ii", 1, 0)  # what a connection that is closed does: it breaks
-_log = structlog.get_logger()
 
 
 class Connection(Line):
@@ -73,15 +67,7 @@ class Connection(Line):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
-        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self._scope = {
-            "type": "http",
-            "asgi": _ASGI,
-            "scheme": self._service.scheme,
-            "root_path": "",
-            "client": peer[:2] if peer else None,
-            "server": own[:2] if own else None,
-        }
+        self._scope = scope_of(transport, self._service.scheme)
         self._service.connections.add(self)
         self._idle_since = self._loop.time()
         self._later(self._service.patience, self._look)
@@ -130,9 +116,9 @@ class Connection(Line):
         """Whether requests wait, or a body that nobody takes, or replies that the client does not
         read.
         """
-        if self._waiting or self._writable is not None:
-            return not self._is_deaf
-        return self._request is not None and self._request.is_full and not self._is_deaf
+        untaken = self._request is not None and self._request.is_full
+        full = untaken or bool(self._waiting) or self._writable is not None
+        return full and not self._is_deaf
 
     def go_on(self) -> None:
         """Take what has come, as far as there is room, and read on once it is taken."""
@@ -157,11 +143,8 @@ class Connection(Line):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserCallbackError:
-            _log.exception("a request can't be taken")
-            self._refuse(AppError("The request could not be completed."))
-        except httptools.HttpParserError:
-            self._refuse(BadRequest("The request is malformed."))
+        except httptools.HttpParserError as error:
+            self._refuse(fault_of(error))
         if self._fed and (self._fed > LARGEST_HEAD or len(self._fields) > MOST_FIELDS):
             self._refuse(HeadTooLarge("The head of the request is too large."))
 
@@ -207,8 +190,9 @@ class Connection(Line):
         ready = self._service.at_once(scope)
         if ready is None:
             return False
-        head = (status_line(ready.status), date_line(), ready.lines, b"\r\n", ready.body)
-        self._transport.write(b"".join(head))
+        status, said, body = ready
+        whole = b"%b%b%b\r\n%b" % (status_line(status), date_line(), said, body)
+        self._transport.write(whole)
         self._idle_since = self._loop.time()
         return True
 
@@ -302,9 +286,8 @@ class Connection(Line):
             self._transport.write(refusal(error))
             return
         if request.is_open_ended:
-            own = self._transport.get_extra_info("socket")
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.abort()
+            self._reset()
+        self.abort()
 
     def _part(self, request: Request) -> None:
         """The reply was the last. By TLS, no client learns so before all is closed."""

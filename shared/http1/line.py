@@ -1,10 +1,13 @@
 """What HTTP and WebSockets have in common: a client who may be slow to read, and slow to go."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 
 from shared.http1.service import Service
 
+_RESET = struct.pack("ii", 1, 0)  # on, and no seconds
 _LINGER = 2.0  # seconds for a client to read the last that was said to it, and to go
 
 
@@ -46,6 +49,11 @@ class Line(asyncio.Protocol):
     def abort(self) -> None:
         """Let go of the client at once."""
         self._transport.abort()
+
+    def _reset(self) -> None:
+        """Let what is aborted break at the client, not end as if all were said."""
+        own = self._transport.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         """Do something later, in place of what was to be done then."""

@@ -2,16 +2,18 @@
 
 import re
 import time
-from collections.abc import Iterable
+from asyncio import BaseTransport
+from collections.abc import Collection
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from shared import errors
 from shared.errors import AppError
 
-Field = tuple[bytes, bytes]
+Field: TypeAlias = tuple[bytes, bytes]
+Ready: TypeAlias = tuple[int, bytes, bytes]  # status, lines of fields, and body of a whole reply
 _STATUS = {one.value: b"HTTP/1.1 %d %s\r\n" % (one, one.phrase.encode()) for one in HTTPStatus}
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _ADDRESS = re.compile(rb"[^:/?#]*(?:://)?([^/?#]*)(.*)", re.DOTALL)
@@ -19,35 +21,16 @@ _NO_TRACE = "0" * 32
 _date = (0, b"")
 
 
-class HeadTooLarge(AppError):
-    """The head is longer than anything here needs (RFC 6585, 5)."""
-
-    status, title = 431, "Request Header Fields Too Large"
-
-
-class VersionNotSupported(AppError):
-    """The client speaks another version of HTTP (RFC 9110, 15.6.6)."""
-
-    status, title = 505, "HTTP Version Not Supported"
-
-
-class Ready(NamedTuple):
-    """A reply that is there at once; its fields are `lines` already."""
-
-    status: int
-    lines: bytes
-    body: bytes
-
-
-def lines(fields: Iterable[Field]) -> bytes:
+def lines(fields: Collection[Field]) -> bytes:
     """Fields as lines of a head (RFC 9112, 5). Raises `ValueError` for one that would end early."""
-    said = [b"%b: %b\r\n" % field for field in fields]
-    if not said:
+    if not fields:
         return b""
-    text = b"".join(said)
-    if text.count(b"\n") != len(said) or text.count(b"\r") != len(said) or b"\0" in text:
+    text = b"\r\n".join(map(b": ".join, fields))
+    bare = text.replace(b"\r\n", b"")  # quicker than to count
+    ends = (len(text) - len(bare)) // 2
+    if ends != len(fields) - 1 or b"\r" in bare or b"\n" in bare or b"\0" in bare:
         raise ValueError("a header field holds a control character")
-    return text
+    return text + b"\r\n"
 
 
 def status_line(status: int) -> bytes:
@@ -66,14 +49,14 @@ def date_line() -> bytes:
 
 def reply(status: int, fields: list[Field], body: bytes) -> bytes:
     """A whole reply, the last of its connection."""
-    said = lines(field for field in fields if field[0] not in FRAMING)
+    said = lines([field for field in fields if field[0] not in FRAMING])
     own = b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
     return b"".join((status_line(status), date_line(), said, own, body))
 
 
 def framing(fields: list[Field]) -> bytes:
     """A head that says nothing but how long a request's body is, the last of its connection."""
-    said = lines(field for field in fields if field[0] in FRAMING)
+    said = lines([field for field in fields if field[0] in FRAMING])
     return b"POST / HTTP/1.1\r\nconnection: close\r\n%b\r\n" % said
 
 
@@ -81,6 +64,19 @@ def refusal(error: AppError, *told: Field) -> bytes:
     """What is said to who has sent no request that an app could answer."""
     fields = [(n.lower().encode(), v.encode()) for n, v in errors.headers(error).items()]
     return reply(error.status, [*fields, *told], errors.problem(error, _NO_TRACE))
+
+
+def scope_of(transport: BaseTransport, scheme: str) -> dict[str, Any]:
+    """What all the scopes of a connection have in common."""
+    peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "scheme": scheme,
+        "root_path": "",
+        "client": peer[:2] if peer else None,
+        "server": own[:2] if own else None,
+    }
 
 
 def target_of(target: bytes, fields: list[Field]) -> dict[str, Any]:

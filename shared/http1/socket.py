@@ -4,7 +4,6 @@ import asyncio
 import binascii
 from base64 import b64decode
 from collections import deque
-from contextlib import suppress
 from typing import Any
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
@@ -16,7 +15,7 @@ from shared.http1.line import Line
 from shared.http1.messages import Field, lines, refusal, reply
 from shared.http1.service import Service
 
-ABNORMAL, TOO_BIG, FAULT = 1006, 1009, 1011
+NORMAL, GOING_AWAY, ABNORMAL, TOO_BIG, FAULT = 1000, 1001, 1006, 1009, 1011
 _MOST_WAITING = 16  # messages that nobody has taken
 _PIECE = 4096  # bytes that are heard at once
 _VERSION = b"13"
@@ -31,10 +30,9 @@ class UpgradeRequired(AppError):
 def asks_for_socket(scope: dict[str, Any]) -> bool:
     """Whether a request that asks for another protocol asks for this one."""
     said = dict(scope["headers"])
-    upgrade = said.get(b"upgrade", b"").lower()
-    return bool(
-        scope["method"] == "GET" and scope["http_version"] == "1.1" and upgrade == b"websocket"
-    )
+    upgrade: bytes = said.get(b"upgrade", b"")
+    is_get: bool = scope["method"] == "GET" and scope["http_version"] == "1.1"
+    return is_get and upgrade.lower() == b"websocket"
 
 
 class Socket(Line):
@@ -99,13 +97,15 @@ class Socket(Line):
         self._loop.call_soon(self.go_on)
 
     async def _run(self) -> None:
-        code = FAULT
         try:
-            with suppress(Exception):  # the app has logged it
-                await self._service.app(self._scope, self.receive, self.send)
-                code = 1000
-        finally:
-            self._end_after(code)
+            await self._service.app(self._scope, self.receive, self.send)
+        except Exception:  # the app has logged it
+            self._end_after(FAULT)
+        except BaseException:
+            self._end_after(GOING_AWAY)
+            raise
+        else:
+            self._end_after(NORMAL)
 
     def _end_after(self, code: int) -> None:
         """The app has ended; so does the connection."""

@@ -103,7 +103,7 @@ async def test_who_does_not_read_the_last_reply_is_not_waited_for() -> None:
 
 
 def large() -> Ready:
-    return Ready(200, lines([(b"content-length", b"5000000")]), b"x" * 5_000_000)
+    return (200, lines([(b"content-length", b"5000000")]), b"x" * 5_000_000)
 
 
 async def test_an_app_has_all_the_time_that_it_takes() -> None:

@@ -156,7 +156,7 @@ async def test_replies_keep_the_order_of_requests(server: Server) -> None:
 
     def at_once(scope: Any) -> Ready | None:
         ready = scope["raw_path"] == b"/ready"
-        return Ready(200, lines([(b"content-length", b"6")]), b"/ready") if ready else None
+        return (200, lines([(b"content-length", b"6")]), b"/ready") if ready else None
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await go_on.wait()
@@ -189,7 +189,7 @@ async def test_who_asks_much_and_reads_nothing_is_not_read_either(
     def at_once(_: Any) -> Ready | None:
         nonlocal count
         count += 1
-        return Ready(200, fields, body) if ready else None
+        return (200, fields, body) if ready else None
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, 200, body)
@@ -283,3 +283,12 @@ async def test_who_waits_for_leave_to_send_gets_it_when_the_body_is_wanted(serve
     server.app = saying(start(403), part())
     [(status, fields, _)] = replies(await said_to(server, expecting), "POST")
     assert (status, fields[b"connection"]) == (403, b"close")
+
+
+async def test_what_fails_at_once_is_500_and_the_last(server: Server) -> None:
+    def at_once(_: Any) -> Ready:
+        raise ZeroDivisionError
+
+    server.at_once = at_once
+    [(status, fields, _)] = replies(await said_to(server, GET % b"/", LAST), "GET")
+    assert (status, fields[b"connection"]) == (500, b"close")
