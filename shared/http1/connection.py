@@ -82,7 +82,7 @@ class Connection(Line):
             if request is not None:
                 request.leave()
         self.resume_writing()
-        del self._parser  # each holds the other
+        del self._parser
 
     def end(self) -> None:
         """Take no request more; what runs is answered."""
@@ -191,8 +191,7 @@ class Connection(Line):
         if ready is None:
             return False
         status, said, body = ready
-        whole = b"%b%b%b\r\n%b" % (status_line(status), date_line(), said, body)
-        self._transport.write(whole)
+        self._transport.write(b"%b%b%b\r\n%b" % (status_line(status), date_line(), said, body))
         self._idle_since = self._loop.time()
         return True
 
@@ -223,6 +222,7 @@ class Connection(Line):
             self._transport.set_protocol(self._socket)
             self._socket.open(rest + self._held)
             self._held.clear()
+            del self._parser  # each holds the other
 
     def _pass_over(self, rest: bytes) -> None:
         """Read a request's body by a parser that has not heard of another protocol."""

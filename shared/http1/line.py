@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 from shared.http1.service import Service
 
@@ -69,7 +70,8 @@ class Line(asyncio.Protocol):
         sending, its connection would break, and what was said might be lost (RFC 9112, 9.6).
         """
         if self._transport.can_write_eof() and not self._transport.is_closing():
-            self._transport.write_eof()
+            with suppress(OSError):  # the client has just broken it
+                self._transport.write_eof()
         self._go_soon()
 
     def _go_soon(self) -> None:
