@@ -106,7 +106,7 @@ class Connection(Line):
             self._go()
 
     def data_received(self, data: bytes) -> None:
-        if self._held or len(data) > _PIECE or self._is_full():
+        if self._held or self._waiting or self._request is not None or len(data) > _PIECE:
             self._held += data
             self.go_on()
         else:
@@ -117,12 +117,12 @@ class Connection(Line):
         read.
         """
         untaken = self._request is not None and self._request.is_full
-        full = untaken or bool(self._waiting) or self._writable is not None
+        full = untaken or bool(self._waiting) or self.unread is not None
         return full and not self._is_deaf
 
     def go_on(self) -> None:
         """Take what has come, as far as there is room, and read on once it is taken."""
-        if self._reading and not self._held:
+        if not self._held and self._reading:
             return
         while self._held and not self._is_full():
             piece = bytes(self._held[:_PIECE])
@@ -171,7 +171,7 @@ class Connection(Line):
             self._take_last(scope)
         elif (
             self._running is not None
-            or self._writable is not None
+            or self.unread is not None
             or not self._answered_at_once(scope)
         ):
             self._begin(Request(self, scope, keeps=True))

@@ -13,36 +13,35 @@ _LINGER = 2.0  # seconds for a client to read the last that was said to it, and 
 
 
 class Line(asyncio.Protocol):
-    """The server's end of a connection."""
+    """The server's end of a connection. `unread` is there while the client is slow to read."""
 
-    __slots__ = ("_loop", "_service", "_timer", "_transport", "_writable")
+    __slots__ = ("_loop", "_service", "_timer", "_transport", "unread")
     _transport: asyncio.Transport
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._writable: asyncio.Future[None] | None = None
+        self.unread: asyncio.Future[None] | None = None
 
     def go_on(self) -> None:
         """Read on, if that had stopped."""
         raise NotImplementedError
 
     def write(self, data: bytes) -> None:
-        """Send; kept until the client takes it, and lost if it is gone."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        """Send; kept until the client takes it."""
+        self._transport.write(data)
 
     async def written(self) -> None:
         """Wait for a client that is slow to take what was sent."""
-        if self._writable is not None:
-            await asyncio.shield(self._writable)  # others may wait when this one gives up
+        if self.unread is not None:
+            await asyncio.shield(self.unread)  # others may wait when this one gives up
 
     def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
+        self.unread = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        writable, self._writable = self._writable, None
+        writable, self.unread = self.unread, None
         if writable is not None:
             writable.set_result(None)
         self.go_on()

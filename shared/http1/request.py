@@ -1,7 +1,6 @@
 """One request and its reply, between a connection and an ASGI app."""
 
 import asyncio
-from collections import deque
 from typing import Any
 
 from shared.errors import AppError
@@ -45,7 +44,7 @@ class Request:
         self.whole = self.started = self.ended = False
         self._gone = self._told = self._chunked = False
         self.fault: AppError | None = None
-        self._pieces: deque[bytes] = deque()
+        self._pieces: list[bytes] = []
         self._size = 0
         self._left: int | None = None
         self._start: tuple[int, list[Field]] | None = None
@@ -73,7 +72,8 @@ class Request:
     def complete(self) -> None:
         """All of the body has come."""
         self.whole = True
-        self._rouse()
+        if self._wake is not None:
+            self._rouse()
 
     def leave(self) -> None:
         """The client is gone."""
@@ -132,16 +132,21 @@ class Request:
             self._line.write(data)
         if not more:
             self.ended = True
-            self._rouse()
-        await self._line.written()
+            if self._wake is not None:
+                self._rouse()
+        if self._line.unread is not None:
+            await self._line.written()
 
     def _begin(self, status: int, fields: list[Field]) -> bytes:
         said, old = dict(fields), self.scope["http_version"] == "1.0"
         if b"transfer-encoding" in said or status == 204:
             ours = FRAMING if status == 204 else _OURS
             fields = [field for field in fields if field[0] not in ours]
-        head = lines(fields)
-        self._left, self._chunked = _length(fields, said), False
+        head, length = lines(fields), said.get(b"content-length")
+        if length is not None:
+            if not length.isdigit() or (len(fields) > len(said) and _is_twice(fields)):
+                raise ValueError("the reply's content-length is not one number")
+            self._left = int(length)
         if self.scope["method"] == "HEAD" or status in _BODILESS:
             self._left = 0
         elif self._left is None and not old:
@@ -170,12 +175,6 @@ class Request:
         return body
 
 
-def _length(fields: list[Field], said: dict[bytes, bytes]) -> int | None:
-    """How long a reply says that it is. Raises `ValueError` if it is of two minds."""
-    length = said.get(b"content-length")
-    if length is None:
-        return None
-    several = len(said) != len(fields) and sum(name == b"content-length" for name, _ in fields) > 1
-    if several or not length.isdigit():
-        raise ValueError("the reply's content-length is not one number")
-    return int(length)
+def _is_twice(fields: list[Field]) -> bool:
+    """Whether a reply says how long it is more than once."""
+    return [name for name, _ in fields].count(b"content-length") > 1

@@ -161,7 +161,7 @@ class Socket(Line):
             is_open = self._frames.state is ConnectionState.OPEN
             if isinstance(event, CloseConnection):
                 self._part_from(event)
-            elif isinstance(event, Ping) and is_open and self._writable is None:
+            elif isinstance(event, Ping) and is_open and self.unread is None:
                 self.write(self._frames.send(event.response()))
             elif isinstance(event, TextMessage | BytesMessage) and is_open:
                 self._collect(event)
@@ -253,6 +253,11 @@ class Socket(Line):
         self.write(b"HTTP/1.1 101 Switching Protocols\r\n" + lines(said) + b"\r\n")
         self._taken = True
         self.go_on()
+
+    def write(self, data: bytes) -> None:
+        """Send; kept until the client takes it, and lost if it is gone."""
+        if not self._transport.is_closing():
+            super().write(data)
 
     async def _tell(self, message: Any) -> None:
         text = message.get("text")
