@@ -31,24 +31,26 @@ class Requests:
             raise NotImplementedError
         task = asyncio.current_task()
         assert task is not None
-        started, closes = False, scope.get("http_version", "").startswith("1")
-
-        async def last(message: Any) -> None:
-            nonlocal started
-            started = True
-            if self.draining and closes and message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
-            await send(message)
-
         self._running.add(task)
         try:
-            await self._app(scope, receive, last)
+            await self._app(scope, receive, self._last(scope, send) if self.draining else send)
         except asyncio.CancelledError:
-            if self._cut and scope["type"] == "http" and not started:
-                await _refuse(last)
+            if self._cut and scope["type"] == "http":
+                await _refuse(send)
             raise
         finally:
             self._running.discard(task)
+
+    def _last(self, scope: Any, send: Any) -> Any:
+        if not scope.get("http_version", "").startswith("1"):
+            return send
+
+        async def last(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        return last
 
     def at_once(self, scope: Any) -> Any:
         """The reply to a request that the app has ready, if any; none while we drain."""
@@ -62,12 +64,15 @@ class Requests:
 
 
 async def _refuse(send: Any) -> None:
-    """What took longer than the grace is not done, and may be asked of another process."""
+    """What took longer than the grace is not done, and may be asked of another process; a reply
+    that has begun can only break off, and servers know best whether it has.
+    """
     error = errors.Unavailable("The service stops.")
     headers = errors.headers(error).items()
     fields = [(name.lower().encode(), value.encode()) for name, value in headers]
-    await send({"type": "http.response.start", "status": error.status, "headers": fields})
-    await send({"type": "http.response.body", "body": errors.problem(error, trace_id())})
+    with suppress(Exception):
+        await send({"type": "http.response.start", "status": error.status, "headers": fields})
+        await send({"type": "http.response.body", "body": errors.problem(error, trace_id())})
 
 
 async def drain(

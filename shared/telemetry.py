@@ -122,11 +122,15 @@ class OnceAMinute(logging.Filter):
 
 
 def _add_trace(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    span = trace.get_current_span().get_span_context()
-    if span.is_valid:
-        event["trace_id"] = format(span.trace_id, "032x")
-        event["span_id"] = format(span.span_id, "016x")
-    return event
+    return trace_of(trace.get_current_span()) | event
+
+
+def trace_of(span: trace.Span) -> dict[str, str]:
+    """What a log line says of its span; nothing where there is none."""
+    ours = span.get_span_context()
+    if not ours.is_valid:
+        return {}
+    return {"trace_id": format(ours.trace_id, "032x"), "span_id": format(ours.span_id, "016x")}
 
 
 def _redact(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:

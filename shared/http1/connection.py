@@ -136,6 +136,8 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         if self._running is None:
             self._transport.close()
+        else:
+            self._running.keeps = False
 
     def abort(self) -> None:
         """Let go of the client at once."""

@@ -7,8 +7,7 @@ known here goes the long way, `door/front.py`, which says the same.
 import time
 from typing import Any, NamedTuple
 
-from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import set_span_in_context
+from opentelemetry.context import Context
 from quart import Quart
 
 from services.gateway.cache.kept import Entry, Fields, Form, Kept, age, sent_of, unchanged_for
@@ -73,11 +72,11 @@ class Again:
 
     async def answer(self, scope: Any, send: Send) -> bool:
         """Answer, if nothing else has to be found out for it."""
-        found = self._found(scope) or await self._made(scope)
-        told = None if found is None else self._told(scope, found)
-        if found is None or told is None:
+        asked = self._asked(scope)
+        form = None if asked is None else self._form(asked) or await self._formed(scope, asked)
+        told = None if asked is None or form is None else self._told(scope, asked, form)
+        if form is None or told is None:
             return False
-        form = found.form
         fields = [*form.fields, *told]
         await send({"type": "http.response.start", "status": form.status, "headers": fields})
         await send({"type": "http.response.body", "body": form.body, "more_body": False})
@@ -85,16 +84,16 @@ class Again:
 
     def at_once(self, scope: Any) -> Ready | None:
         """The same without waiting for anything, once such a client was answered."""
-        found = self._found(scope)
-        told = None if found is None else self._told(scope, found)
-        if found is None or told is None:
+        asked = self._asked(scope)
+        form = None if asked is None else self._form(asked)
+        told = None if asked is None or form is None else self._told(scope, asked, form)
+        if form is None or told is None:
             return None
-        form = found.form
         return Ready(form.status, form.lines, told, form.body)
 
     def _asked(self, scope: Any) -> "_Asked | None":
         kept = self._resources["cache"].kept(key_of(scope))
-        fields = _telling(scope) if kept is not None else None
+        fields = None if kept is None else _telling(scope)
         if kept is None or fields is None:
             return None
         accepted, wanted = fields.get(b"accept-encoding"), fields.get(b"if-none-match")
@@ -103,21 +102,9 @@ class Again:
         origin = self._cors.known(fields.get(b"origin"))
         return _Asked(kept, fields, (coded, unchanged, origin, scope["scheme"]))
 
-    def _found(self, scope: Any) -> "_Found | None":
-        asked = self._asked(scope)
-        form = None if asked is None else asked.kept.forms.get(asked.kind)
-        if asked is None or form is None or form.routes is not self._table.routes:
-            return None
-        return _Found(asked, form)
-
-    async def _made(self, scope: Any) -> "_Found | None":
-        """The form, made for the first that ask so."""
-        asked = self._asked(scope)
-        form = None if asked is None else await self._formed(scope, asked)
-        if asked is None or form is None:
-            return None
-        self._resources["cache"].form(key_of(scope), asked.kind, form)
-        return _Found(asked, form)
+    def _form(self, asked: "_Asked") -> Form | None:
+        form = asked.kept.forms.get(asked.kind)
+        return form if form is not None and form.routes is self._table.routes else None
 
     async def _formed(self, scope: Any, asked: "_Asked") -> Form | None:
         """What the long way would send, but for what differs from one reply to the next."""
@@ -136,27 +123,31 @@ class Again:
         await outgoing({"type": "http.response.start", "status": status, "headers": said})
         await outgoing({"type": "http.response.body", "body": body})
         fields, body = sent[0]["headers"], sent[1]["body"]
-        return Form(status, fields, lines(fields), body, route, self._table.routes)
+        form = Form(status, fields, lines(fields), body, route, self._table.routes)
+        self._resources["cache"].form(key_of(scope), asked.kind, form)
+        return form
 
-    def _told(self, scope: Any, found: "_Found") -> Fields | None:
-        """What this one reply says besides. It is counted, traced and logged. None where the
-        limits have to refuse it.
+    def _told(self, scope: Any, asked: "_Asked", form: Form) -> Fields | None:
+        """What this one reply says besides; it is counted, traced and logged. None where the limits
+        have to refuse it.
         """
-        begun, form = time.perf_counter(), found.form
+        begun = time.perf_counter()
         told = self._resources["limits"].admit_anybody(scope, form.route)
         if told is None:
             return None
+        id_ = request_id(asked.fields)
         span = begin_span(scope, Context())
-        token = attach(set_span_in_context(span, Context()))
         name_span(span, "GET", form.route)
-        id_, seconds = request_id(found.asked.fields), time.perf_counter() - begun
-        note(scope, form.route, form.status, len(form.body), seconds, id_, cache="hit")
+        seconds = time.perf_counter() - begun
+        note(scope, form.route, form.status, len(form.body), seconds, id_, span, cache="hit")
         outcomes.add((form.route.path, "hit"))
         end_span(span, form.status)
-        detach(token)
-        trace_id = format(span.get_span_context().trace_id, "032x").encode()
-        told += (age(found.asked.kept.entry), (b"server-timing", timing(seconds)))
-        told += ((b"quartet-trace", trace_id), (b"x-request-id", id_))
+        told += (
+            age(asked.kept.entry),
+            (b"server-timing", timing(seconds)),
+            (b"quartet-trace", b"%032x" % span.get_span_context().trace_id),
+            (b"x-request-id", id_),
+        )
         return told
 
 
@@ -166,13 +157,6 @@ class _Asked(NamedTuple):
     kept: Kept
     fields: dict[bytes, bytes]
     kind: tuple[bytes | None, bool, bytes | None, str]
-
-
-class _Found(NamedTuple):
-    """What was asked for is there, in its form."""
-
-    asked: _Asked
-    form: Form
 
 
 def _telling(scope: Any) -> dict[bytes, bytes] | None:

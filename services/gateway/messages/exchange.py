@@ -19,6 +19,7 @@ from uuid_utils import uuid7
 from services.gateway.messages import headers
 from services.gateway.table import Route
 from shared.observed import end_span, known_method, requests
+from shared.telemetry import trace_of
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -155,6 +156,7 @@ class Exchange:
             self.size,
             seconds,
             self.request_id,
+            self._span,
             cache=self.cache,
             upstream_seconds=self.upstream_seconds,
             account=self.account,
@@ -200,6 +202,7 @@ def note(
     size: int,
     seconds: float,
     request_id: bytes,
+    span: Span,
     *,
     cache: str = "",
     upstream_seconds: float = 0.0,
@@ -222,6 +225,7 @@ def note(
         upstream_ms=round(upstream_seconds * 1000, 2),
         account=str(account) if account else None,
         request_id=request_id.decode(),
+        **trace_of(span),
     )
 
 
