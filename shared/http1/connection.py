@@ -8,7 +8,7 @@ from typing import Any, cast
 import httptools
 
 from shared.errors import AppError, BadRequest
-from shared.http1.messages import Field, Ready, date_line, lines, refusal, status_line, target_of
+from shared.http1.messages import Field, Ready, date_line, refusal, status_line, target_of
 from shared.http1.request import Request
 from shared.http1.socket import Socket, asks_for_socket
 
@@ -221,8 +221,7 @@ class Connection(asyncio.Protocol):
         ready = self._service.at_once(scope)
         if ready is None:
             return False
-        status, said, fields, body = ready
-        head = (status_line(status), date_line(), said, lines(fields), b"\r\n", body)
+        head = (status_line(ready.status), date_line(), ready.lines, b"\r\n", ready.body)
         self._transport.write(b"".join(head))
         self._idle_since = self._loop.time()
         return True
@@ -276,7 +275,7 @@ class Connection(asyncio.Protocol):
     async def _run(self, request: Request) -> None:
         try:
             await self._service.app(request.scope, request.receive, request.send)
-        except Exception:  # noqa: BLE001  - the app has logged it
+        except Exception:
             request.keeps = False
         finally:
             self._running = self._task = None

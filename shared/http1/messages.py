@@ -17,17 +17,18 @@ _date = (0, b"")
 
 
 class Ready(NamedTuple):
-    """A reply that is there at once. `lines` are fields that were put together before."""
+    """A reply that is there at once; its fields are `lines` already."""
 
     status: int
     lines: bytes
-    fields: list[Field]
     body: bytes
 
 
 def lines(fields: Iterable[Field]) -> bytes:
     """Fields as lines of a head (RFC 9112, 5). Raises `ValueError` for one that would end early."""
     said = [b"%b: %b\r\n" % field for field in fields]
+    if not said:
+        return b""
     text = b"".join(said)
     if text.count(b"\n") != len(said) or text.count(b"\r") != len(said) or b"\0" in text:
         raise ValueError("a header field holds a control character")

@@ -16,7 +16,7 @@ from shared.http1.messages import Field, lines, refusal, reply
 if TYPE_CHECKING:
     from shared.http1.connection import Service
 
-ABNORMAL, TOO_BIG, FAULT = 1006, 1009, 1011
+NORMAL, GOING_AWAY, ABNORMAL, TOO_BIG, FAULT = 1000, 1001, 1006, 1009, 1011
 _MOST_WAITING = 16  # messages that nobody has taken
 _VERSION = b"13"
 
@@ -30,8 +30,9 @@ class UpgradeRequired(AppError):
 def asks_for_socket(scope: dict[str, Any]) -> bool:
     """Whether a request that asks for another protocol asks for this one."""
     said = dict(scope["headers"])
-    upgrade = said.get(b"upgrade", b"").lower()
-    return scope["method"] == "GET" and scope["http_version"] == "1.1" and upgrade == b"websocket"
+    upgrade: bytes = said.get(b"upgrade", b"")
+    is_get: bool = scope["method"] == "GET" and scope["http_version"] == "1.1"
+    return is_get and upgrade.lower() == b"websocket"
 
 
 class Socket(asyncio.Protocol):
@@ -90,14 +91,15 @@ class Socket(asyncio.Protocol):
         self._transport.close()
 
     async def _run(self) -> None:
-        code = FAULT
         try:
             await self._service.app(self._scope, self.receive, self.send)
-            code = 1000
-        except Exception:  # noqa: BLE001  - the app has logged it
-            pass
-        finally:
-            self._part(code)
+        except Exception:  # the app has logged it
+            self._part(FAULT)
+        except BaseException:
+            self._part(GOING_AWAY)
+            raise
+        else:
+            self._part(NORMAL)
 
     def _part(self, code: int) -> None:
         """The app has ended; so does the connection."""

@@ -96,9 +96,9 @@ def sent_of(entry: Entry, *, unchanged: bool) -> tuple[int, Fields, bytes]:
     return 200, entry.fields, entry.body
 
 
-def age(entry: Entry) -> tuple[bytes, bytes]:
+def age(entry: Entry) -> bytes:
     """How many seconds ago it came (RFC 9111, 5.1)."""
-    return (b"age", b"%d" % max(0, int(time.time() - entry.born)))
+    return b"%d" % max(0, int(time.time() - entry.born))
 
 
 class Form(NamedTuple):

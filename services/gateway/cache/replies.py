@@ -135,7 +135,7 @@ class ReplyCache:
         wanted = exchange.fields.get(b"if-none-match")
         unchanged = wanted is not None and unchanged_for(entry, wanted)
         status, kept_fields, body = kept.sent_of(entry, unchanged=unchanged)
-        fields = [*kept_fields, kept.age(entry), *self._cors.headers(exchange.fields)]
+        fields = [*kept_fields, (b"age", kept.age(entry)), *self._cors.headers(exchange.fields)]
         await exchange.start(status, fields)
         await exchange.send(b"" if exchange.method == "HEAD" else body)
         return said

@@ -7,10 +7,9 @@ known here goes the long way, `door/front.py`, which says the same.
 import time
 from typing import Any, NamedTuple
 
-from opentelemetry.context import Context
 from quart import Quart
 
-from services.gateway.cache.kept import Entry, Fields, Form, Kept, age, sent_of, unchanged_for
+from services.gateway.cache.kept import Fields, Form, Kept, age, sent_of, unchanged_for
 from services.gateway.cache.replies import key_of, outcomes
 from services.gateway.cors import Cors
 from services.gateway.door import coding
@@ -21,7 +20,6 @@ from services.gateway.messages.exchange import (
     SERVER,
     Send,
     begin_span,
-    name_span,
     note,
     request_id,
     timing,
@@ -29,6 +27,7 @@ from services.gateway.messages.exchange import (
 from services.gateway.table import Table
 from shared.http1.messages import Ready, lines
 from shared.observed import end_span
+from shared.roots import trace_id_of
 
 # What may be said without changing a kept reply; of whom it comes, `door/address.py` has found out.
 _HARMLESS = frozenset(
@@ -74,10 +73,10 @@ class Again:
         """Answer, if nothing else has to be found out for it."""
         asked = self._asked(scope)
         form = None if asked is None else self._form(asked) or await self._formed(scope, asked)
-        told = None if asked is None or form is None else self._told(scope, asked, form)
-        if form is None or told is None:
+        said = None if asked is None or form is None else self._said(scope, asked, form)
+        if form is None or said is None:
             return False
-        fields = [*form.fields, *told]
+        fields = [*form.fields, *said.fields]
         await send({"type": "http.response.start", "status": form.status, "headers": fields})
         await send({"type": "http.response.body", "body": form.body, "more_body": False})
         return True
@@ -86,10 +85,10 @@ class Again:
         """The same without waiting for anything, once such a client was answered."""
         asked = self._asked(scope)
         form = None if asked is None else self._form(asked)
-        told = None if asked is None or form is None else self._told(scope, asked, form)
-        if form is None or told is None:
+        said = None if asked is None or form is None else self._said(scope, asked, form)
+        if form is None or said is None:
             return None
-        return Ready(form.status, form.lines, told, form.body)
+        return Ready(form.status, form.lines + said.lines, form.body)
 
     def _asked(self, scope: Any) -> "_Asked | None":
         kept = self._resources["cache"].kept(key_of(scope))
@@ -118,7 +117,12 @@ class Again:
             sent.append(message)
 
         status, said, body = sent_of(asked.kept.entry, unchanged=asked.kind[1])
-        said = [*said, *self._cors.headers(asked.fields), (b"cache-status", b"quartet; hit"), SERVER]
+        said = [
+            *said,
+            *self._cors.headers(asked.fields),
+            (b"cache-status", b"quartet; hit"),
+            SERVER,
+        ]
         outgoing = Outgoing(scope, keep, self._security)
         await outgoing({"type": "http.response.start", "status": status, "headers": said})
         await outgoing({"type": "http.response.body", "body": body})
@@ -127,7 +131,7 @@ class Again:
         self._resources["cache"].form(key_of(scope), asked.kind, form)
         return form
 
-    def _told(self, scope: Any, asked: "_Asked", form: Form) -> Fields | None:
+    def _said(self, scope: Any, asked: "_Asked", form: Form) -> "_Said | None":
         """What this one reply says besides; it is counted, traced and logged. None where the limits
         have to refuse it.
         """
@@ -136,19 +140,12 @@ class Again:
         if told is None:
             return None
         id_ = request_id(asked.fields)
-        span = begin_span(scope, Context())
-        name_span(span, "GET", form.route)
+        span = begin_span(scope, None, form.route)
         seconds = time.perf_counter() - begun
         note(scope, form.route, form.status, len(form.body), seconds, id_, span, cache="hit")
         outcomes.add((form.route.path, "hit"))
         end_span(span, form.status)
-        told += (
-            age(asked.kept.entry),
-            (b"server-timing", timing(seconds)),
-            (b"quartet-trace", b"%032x" % span.get_span_context().trace_id),
-            (b"x-request-id", id_),
-        )
-        return told
+        return _Said(told, age(asked.kept.entry), timing(seconds), trace_id_of(span), id_)
 
 
 class _Asked(NamedTuple):
@@ -157,6 +154,33 @@ class _Asked(NamedTuple):
     kept: Kept
     fields: dict[bytes, bytes]
     kind: tuple[bytes | None, bool, bytes | None, str]
+
+
+class _Said(NamedTuple):
+    """What one reply says besides its form."""
+
+    limits: Fields
+    age: bytes
+    timing: bytes
+    trace_id: int
+    request_id: bytes
+
+    @property
+    def fields(self) -> Fields:
+        """For ASGI."""
+        return [
+            *self.limits,
+            (b"age", self.age),
+            (b"server-timing", self.timing),
+            (b"quartet-trace", b"%032x" % self.trace_id),
+            (b"x-request-id", self.request_id),
+        ]
+
+    @property
+    def lines(self) -> bytes:
+        """For the wire; nothing of it comes from a client unread."""
+        said = b"age: %b\r\nserver-timing: %b\r\nquartet-trace: %032x\r\nx-request-id: %b\r\n"
+        return lines(self.limits) + said % self[1:]
 
 
 def _telling(scope: Any) -> dict[bytes, bytes] | None:

@@ -19,7 +19,8 @@ from uuid_utils import uuid7
 from services.gateway.messages import headers
 from services.gateway.table import Route
 from shared.observed import end_span, known_method, requests
-from shared.telemetry import trace_of
+from shared.roots import begin_root
+from shared.telemetry import logs, trace_of
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -165,13 +166,17 @@ class Exchange:
         otel_context.detach(self._token)
 
 
-def begin_span(scope: Any, parent: Context) -> Span:
-    """The span of a request, a child of `parent`. What is recorded is told about
-    itself, by the names of the semantic conventions; few are, where traffic is high. A query may
-    hold anything, and is left out.
+def begin_span(scope: Any, parent: Context | None, route: Route | None = None) -> Span:
+    """The span of a request, a child of `parent`, or the first of a trace. What is recorded is told
+    about itself, by the names of the semantic conventions; few are, where traffic is high. A query
+    may hold anything, and is left out.
     """
     method = scope["method"]
-    span = _tracer.start_span(known_method(method, "HTTP"), parent, SpanKind.SERVER)
+    name = known_method(method, "HTTP")
+    if parent is None:
+        span = begin_root(_tracer, name, SpanKind.SERVER)
+    else:
+        span = _tracer.start_span(name, parent, SpanKind.SERVER)
     if span.is_recording():
         client, fields = scope.get("client"), headers.read(scope["headers"])
         attributes = {
@@ -184,6 +189,8 @@ def begin_span(scope: Any, parent: Context) -> Span:
             "user_agent.original": fields.get(b"user-agent", b"").decode("latin-1"),
         }
         span.set_attributes(attributes)
+        if route is not None:
+            name_span(span, method, route)
     return span
 
 
@@ -191,8 +198,7 @@ def name_span(span: Span, method: str, route: Route) -> None:
     """Name a span after its route."""
     if span.is_recording():
         span.update_name(f"{known_method(method, 'HTTP')} {route.path}")
-        span.set_attribute("http.route", route.path)
-        span.set_attribute("quartet.upstream", route.upstream)
+        span.set_attributes({"http.route": route.path, "quartet.upstream": route.upstream})
 
 
 def note(
@@ -211,7 +217,7 @@ def note(
     """Count a request, and write its line of the access log."""
     path, method = route.path if route else None, scope["method"]
     requests.add(known_method(method, "_OTHER"), scope["scheme"], path, status, seconds)
-    if not _log.is_enabled_for(INFO):
+    if not logs(INFO):
         return
     _log.info(
         "request",
@@ -240,10 +246,10 @@ def request_id(fields: Mapping[bytes, bytes]) -> bytes:
     return given if _REQUEST_ID.fullmatch(given) else uuid7().hex.encode()
 
 
-def _parent(fields: Mapping[bytes, bytes]) -> Context:
+def _parent(fields: Mapping[bytes, bytes]) -> Context | None:
     """The trace that the client began, if it did. Its baggage is nobody's business here."""
     if b"traceparent" not in fields:
-        return Context()
+        return None
     carrier = {"traceparent": fields[b"traceparent"].decode("latin-1")}
     state = fields.get(b"tracestate", b"")
     if len(state) <= _LONGEST_TRACESTATE and _TRACESTATE.fullmatch(state):
