@@ -20,7 +20,7 @@ class Requests:
     """
 
     def __init__(self, app: Any) -> None:
-        self._app = app
+        self._app = app.asgi_app
         self._at_once = app.extensions.get("at_once")
         self._running: set[asyncio.Task[Any]] = set()
         self._cut = False

@@ -1,6 +1,7 @@
 """Traces that begin here. One that nobody samples has ids, for logs and replies, and no more."""
 
 from collections.abc import Mapping
+from random import getrandbits
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -34,7 +35,7 @@ class Ids(RandomIdGenerator):
 
     def unsampled(self) -> int:
         """The id of a trace that is not sampled; 0 for one that is, whose id the SDK gets next."""
-        trace_id = super().generate_trace_id()
+        trace_id = getrandbits(128)
         if trace_id & _LIMIT >= self._bound:
             return trace_id
         self._drawn = trace_id

@@ -42,5 +42,6 @@ def create_app(settings: Settings, routes: Iterable[Route] = ROUTES) -> Quart:
     use_pages(app, table, settings)
     front = Front(app, table, settings)
     app.asgi_app = front  # type: ignore[method-assign]  # Quart's hook for it
-    app.extensions["at_once"] = front.at_once
+    if settings.cache == "on":
+        app.extensions["at_once"] = front.at_once
     return app

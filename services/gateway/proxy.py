@@ -92,7 +92,9 @@ class Proxy:
             ("Via", f"{given[b'via'].decode('latin-1')}, {via}" if b"via" in given else via),
             *exchange.trace_fields,
         ]
-        after = position.parse(given.get(b"quartet-after", b"").decode("latin-1"))
+        after = {}
+        if b"quartet-after" in given:
+            after = position.parse(given[b"quartet-after"].decode("latin-1"))
         if exchange.account is not None:
             after = position.newest(after, await self._resources["seen"].of(exchange.account))
         if after:

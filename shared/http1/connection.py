@@ -25,6 +25,12 @@ class HeadTooLarge(AppError):
     status, title = 431, "Request Header Fields Too Large"
 
 
+class UnknownMethod(AppError):
+    """A method that nobody has defined (RFC 9110, 9.1)."""
+
+    status, title = 501, "Not Implemented"
+
+
 class Service:
     """What all connections serve. `at_once` gives the reply to a request, if it is there already;
     `patience` is the time for a head, in seconds, and `largest` bounds a WebSocket's message, in
@@ -184,6 +190,8 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserInvalidMethodError:
+            self._refuse(UnknownMethod("There is no such method."))
         except httptools.HttpParserError:
             self._refuse(BadRequest("The request is malformed."))
         if self._fed > LARGEST_HEAD:
@@ -221,8 +229,9 @@ class Connection(asyncio.Protocol):
         ready = self._service.at_once(scope)
         if ready is None:
             return False
-        head = (status_line(ready.status), date_line(), ready.lines, b"\r\n", ready.body)
-        self._transport.write(b"".join(head))
+        status, said, body = ready
+        whole = b"%b%b%b\r\n%b" % (status_line(status), date_line(), said, body)
+        self._transport.write(whole)
         self._idle_since = self._loop.time()
         return True
 

@@ -5,7 +5,7 @@ known here goes the long way, `door/front.py`, which says the same.
 """
 
 import time
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from quart import Quart
 
@@ -62,6 +62,12 @@ _HARMLESS = frozenset(
 _TELLING = frozenset({b"accept-encoding", b"host", b"if-none-match", b"origin", b"x-request-id"})
 
 
+# What was asked for: an entry, the fields that told how, and the kind of its form.
+_Asked: TypeAlias = tuple[Kept, dict[bytes, bytes], tuple[bytes | None, bool, bytes | None, str]]
+# What one reply says besides its form: quotas, age, timing, the ids of its trace and its request.
+_Said: TypeAlias = tuple[Fields, bytes, bytes, int, bytes]
+
+
 class Again:
     """Gives what is kept in the form that such a client gets."""
 
@@ -76,7 +82,7 @@ class Again:
         said = None if asked is None or form is None else self._said(scope, asked, form)
         if form is None or said is None:
             return False
-        fields = [*form.fields, *said.fields]
+        fields = [*form.fields, *_fields(said)]
         await send({"type": "http.response.start", "status": form.status, "headers": fields})
         await send({"type": "http.response.body", "body": form.body, "more_body": False})
         return True
@@ -86,11 +92,9 @@ class Again:
         asked = self._asked(scope)
         form = None if asked is None else self._form(asked)
         said = None if asked is None or form is None else self._said(scope, asked, form)
-        if form is None or said is None:
-            return None
-        return Ready(form.status, form.lines + said.lines, form.body)
+        return None if form is None or said is None else (form.status, _head(form, said), form.body)
 
-    def _asked(self, scope: Any) -> "_Asked | None":
+    def _asked(self, scope: Any) -> _Asked | None:
         kept = self._resources["cache"].kept(key_of(scope))
         fields = None if kept is None else _telling(scope)
         if kept is None or fields is None:
@@ -99,13 +103,14 @@ class Again:
         coded = coding.chosen(accepted) if accepted else None
         unchanged = wanted is not None and unchanged_for(kept.entry, wanted)
         origin = self._cors.known(fields.get(b"origin"))
-        return _Asked(kept, fields, (coded, unchanged, origin, scope["scheme"]))
+        return kept, fields, (coded, unchanged, origin, scope["scheme"])
 
-    def _form(self, asked: "_Asked") -> Form | None:
-        form = asked.kept.forms.get(asked.kind)
+    def _form(self, asked: _Asked) -> Form | None:
+        kept, _, kind = asked
+        form = kept.forms.get(kind)
         return form if form is not None and form.routes is self._table.routes else None
 
-    async def _formed(self, scope: Any, asked: "_Asked") -> Form | None:
+    async def _formed(self, scope: Any, asked: _Asked) -> Form | None:
         """What the long way would send, but for what differs from one reply to the next."""
         path = target.read(scope["raw_path"], scope["query_string"])
         route = self._table.find(path).get("GET")
@@ -116,71 +121,50 @@ class Again:
         async def keep(message: Any) -> None:
             sent.append(message)
 
-        status, said, body = sent_of(asked.kept.entry, unchanged=asked.kind[1])
-        said = [
-            *said,
-            *self._cors.headers(asked.fields),
-            (b"cache-status", b"quartet; hit"),
-            SERVER,
-        ]
+        kept, given, kind = asked
+        status, said, body = sent_of(kept.entry, unchanged=kind[1])
+        said = [*said, *self._cors.headers(given), (b"cache-status", b"quartet; hit"), SERVER]
         outgoing = Outgoing(scope, keep, self._security)
         await outgoing({"type": "http.response.start", "status": status, "headers": said})
         await outgoing({"type": "http.response.body", "body": body})
         fields, body = sent[0]["headers"], sent[1]["body"]
         form = Form(status, fields, lines(fields), body, route, self._table.routes)
-        self._resources["cache"].form(key_of(scope), asked.kind, form)
+        self._resources["cache"].form(key_of(scope), kind, form)
         return form
 
-    def _said(self, scope: Any, asked: "_Asked", form: Form) -> "_Said | None":
-        """What this one reply says besides; it is counted, traced and logged. None where the limits
-        have to refuse it.
-        """
+    def _said(self, scope: Any, asked: _Asked, form: Form) -> _Said | None:
+        """The reply is counted, traced and logged. None where the limits have to refuse it."""
         begun = time.perf_counter()
         told = self._resources["limits"].admit_anybody(scope, form.route)
         if told is None:
             return None
-        id_ = request_id(asked.fields)
+        kept, given, _ = asked
+        id_ = request_id(given)
         span = begin_span(scope, None, form.route)
         seconds = time.perf_counter() - begun
         note(scope, form.route, form.status, len(form.body), seconds, id_, span, cache="hit")
         outcomes.add((form.route.path, "hit"))
         end_span(span, form.status)
-        return _Said(told, age(asked.kept.entry), timing(seconds), trace_id_of(span), id_)
+        return told, age(kept.entry), timing(seconds), trace_id_of(span), id_
 
 
-class _Asked(NamedTuple):
-    """What was asked for: an entry, the fields that told how, and the kind of its form."""
+def _fields(said: _Said) -> Fields:
+    """For ASGI."""
+    told, aged, timed, trace_id, id_ = said
+    return [
+        *told,
+        (b"age", aged),
+        (b"server-timing", timed),
+        (b"quartet-trace", b"%032x" % trace_id),
+        (b"x-request-id", id_),
+    ]
 
-    kept: Kept
-    fields: dict[bytes, bytes]
-    kind: tuple[bytes | None, bool, bytes | None, str]
 
-
-class _Said(NamedTuple):
-    """What one reply says besides its form."""
-
-    limits: Fields
-    age: bytes
-    timing: bytes
-    trace_id: int
-    request_id: bytes
-
-    @property
-    def fields(self) -> Fields:
-        """For ASGI."""
-        return [
-            *self.limits,
-            (b"age", self.age),
-            (b"server-timing", self.timing),
-            (b"quartet-trace", b"%032x" % self.trace_id),
-            (b"x-request-id", self.request_id),
-        ]
-
-    @property
-    def lines(self) -> bytes:
-        """For the wire; nothing of it comes from a client unread."""
-        said = b"age: %b\r\nserver-timing: %b\r\nquartet-trace: %032x\r\nx-request-id: %b\r\n"
-        return lines(self.limits) + said % self[1:]
+def _head(form: Form, said: _Said) -> bytes:
+    """For the wire; nothing of it comes from a client unread."""
+    told = lines(said[0])
+    lasting = b"%b%bage: %b\r\nserver-timing: %b\r\nquartet-trace: %032x\r\nx-request-id: %b\r\n"
+    return lasting % (form.lines, told, *said[1:])
 
 
 def _telling(scope: Any) -> dict[bytes, bytes] | None:

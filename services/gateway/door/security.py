@@ -32,4 +32,6 @@ class Security:
     def missing(self, said: Mapping[bytes, bytes], scheme: str) -> Fields:
         """What a reply that has `said` this still has to say."""
         wanted = self._tls if scheme == "https" else self._plain
+        if wanted.keys().isdisjoint(said):
+            return [*wanted.items()]
         return [field for field in wanted.items() if field[0] not in said]

@@ -19,7 +19,7 @@ from uuid_utils import uuid7
 from services.gateway.messages import headers
 from services.gateway.table import Route
 from shared.observed import end_span, known_method, requests
-from shared.roots import begin_root
+from shared.roots import begin_root, trace_id_of
 from shared.telemetry import logs, trace_of
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -84,17 +84,17 @@ class Exchange:
     def _begin_span(self) -> None:
         self._span = begin_span(self.scope, _parent(self.fields))
         self._token = otel_context.attach(trace.set_span_in_context(self._span, Context()))
-        self.trace_id = format(self._span.get_span_context().trace_id, "032x")
+        self.trace_id = f"{trace_id_of(self._span):032x}"
 
     @property
     def trace_fields(self) -> headers.Told:
         """What carries the trace to a service (W3C Trace Context)."""
-        ours = self._span.get_span_context()
-        if not ours.is_valid:
+        _, span_id, _, flags, state, is_valid = self._span.get_span_context()
+        if not is_valid:
             return []
-        said = f"00-{self.trace_id}-{ours.span_id:016x}-{ours.trace_flags:02x}"
-        if ours.trace_state:
-            return [("traceparent", said), ("tracestate", ours.trace_state.to_header())]
+        said = f"00-{self.trace_id}-{span_id:016x}-{flags:02x}"
+        if state:
+            return [("traceparent", said), ("tracestate", state.to_header())]
         return [("traceparent", said)]
 
     def routed(self, route: Route) -> None:

@@ -49,7 +49,7 @@ async def test_an_unknown_path_is_a_problem(gateway: Running, behind: Behind, pa
 
 
 async def test_an_unknown_method_is_a_problem_that_names_the_others(gateway: Running) -> None:
-    for method in ("PATCH", "TRACE", "BREW"):
+    for method in ("PATCH", "TRACE", "PROPFIND"):
         reply = await gateway.send(method, "/api/user")
         assert (reply.status, reply.headers["Allow"]) == (405, "GET, HEAD, OPTIONS, PUT")
         assert reply.json["title"] == "Method Not Allowed"

@@ -88,7 +88,7 @@ async def test_a_refusal_is_traced_too_under_a_name_of_ours(
 ) -> None:
     trace = fresh()
     sent = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
-    reply = await gateway.send("BREW", "/api/x/y/z", headers=sent)
+    reply = await gateway.send("PROPFIND", "/api/x/y/z", headers=sent)
     assert reply.json["trace_id"] == trace
     span = await span_of(servers, trace)
     assert (span.name, span.attributes["http.request.method"]) == ("HTTP", "_OTHER")
