@@ -27,7 +27,7 @@ setup: $(INSTALLED) ## Make .venv and install the locked packages (PYTHON=python
 ##@ Run
 
 .PHONY: up
-up: $(INSTALLED) ## Start all in the foreground, with logs; Ctrl-C stops all (SERVER=granian)
+up: $(INSTALLED) ## Start all in the foreground, with logs; Ctrl-C stops all (SERVER=hypercorn)
 	@$(PY) -m deploy.local up
 
 .PHONY: dev

@@ -173,9 +173,7 @@ def _command(service: str) -> tuple[str, ...]:
 def _peer(name: str, port: int) -> tuple[str, ...]:
     programs = load.VENV / "bin"
     if name == "bare":
-        granian = f"-m granian bench.peers.bare:app --interface asginl --http 1 --port {port}"
-        arguments = f"--workers {WORKERS} --loop uvloop --no-log --no-access-log"
-        return (str(load.VENV / "suite/bin/python"), *granian.split(), *arguments.split())
+        return (str(load.VENV / "suite/bin/python"), "-m", "bench.peers.bare", str(port))
     if name == "fastapi":
         arguments = f"--port {port} --workers {WORKERS} --no-access-log --log-level warning"
         uvicorn = (

@@ -8,7 +8,6 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -28,9 +27,6 @@ BACKLOG = 1024
 # loop, and the server's threads, wait far too long while spans are encoded for export.
 SWITCH_SECONDS = 0.001
 UNREAD = 3  # times the header timeout, for a client to take more of a reply
-PING_MILLISECONDS = 30_000  # so that HTTP/2 connections whose client is gone end
-LARGEST_HEADER = 65_536  # bytes of an HTTP/2 header; Granian would take 16 MiB
-MOST_CONNECTIONS = 16_384  # Granian stops accepting there; left to itself, at as few as its backlog
 _log = structlog.get_logger()
 
 
@@ -138,7 +134,7 @@ async def _serve(settings: ServiceSettings, app: Any) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, hear)
-    serve = _SERVERS[settings.server]
+    serve = _SERVERS["hypercorn" if settings.speaks_http2 else settings.server]
     try:
         async with _lifespan(app, told, settings.grace):
             if not told.is_set():
@@ -267,50 +263,8 @@ def _by_http1(app: Any) -> Any:
     return serve
 
 
-async def _serve_granian(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:
-    # Imported where it serves: it takes 5 MB of a process.
-    from granian.constants import HTTPModes, Interfaces, SSLProtocols
-    from granian.http import HTTP1Settings, HTTP2Settings
-    from granian.net import SocketHolder  # type: ignore[attr-defined]
-    from granian.server.embed import Server as GranianServer
-
-    class Server(GranianServer):
-        def _init_shared_socket(self: Any) -> None:
-            # Its own can be shared: another process would silently get half of the connections.
-            own = _listening(settings).detach(), False, BACKLOG
-            self._ssp, self._shd = None, SocketHolder(*own)  # type: ignore[call-arg]
-
-    server = Server(
-        app,
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGINL,
-        backlog=BACKLOG,
-        backpressure=MOST_CONNECTIONS,
-        log_enabled=False,
-        http=HTTPModes.auto if settings.speaks_http2 else HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=round(settings.header_timeout * 1000)),
-        http2_settings=HTTP2Settings(
-            max_headers_size=LARGEST_HEADER, keep_alive_interval=PING_MILLISECONDS
-        ),
-        ssl_cert=Path(settings.tls_certificate) if settings.tls_certificate else None,
-        ssl_key=Path(settings.tls_key) if settings.tls_key else None,
-        ssl_protocol_min=SSLProtocols.tls12,
-    )
-
-    async def end() -> None:
-        await stop.wait()
-        server.stop()  # type: ignore[no-untyped-call]
-
-    ending = asyncio.create_task(end())
-    try:
-        await server.serve()
-    finally:
-        ending.cancel()
-
-
 async def _serve_http1(settings: ServiceSettings, app: Any, stop: asyncio.Event) -> None:
-    # Imported where it serves, as the others are.
+    # Imported where it serves: not every service needs it.
     from shared.http1.service import Service
     from shared.http1.serving import serve
 
@@ -329,7 +283,7 @@ async def _serve_http1(settings: ServiceSettings, app: Any, stop: asyncio.Event)
     await serve(service, _listening(settings), tls, stop)
 
 
-_SERVERS = {"hypercorn": _serve_hypercorn, "granian": _serve_granian, "http1": _serve_http1}
+_SERVERS = {"http1": _serve_http1, "hypercorn": _serve_hypercorn}
 
 
 def _listening(settings: ServiceSettings) -> socket.socket:

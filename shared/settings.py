@@ -12,14 +12,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
 
 Environment = Literal["development", "test", "production"]
-Server = Literal["hypercorn", "granian", "http1"]
+Server = Literal["http1", "hypercorn"]
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What each service can be told. Times are in seconds, sizes in bytes. `header_timeout` is for
     the head of a client's next request; `tls_…` name PEM files, and without them there is no TLS.
-    `http2` is for TLS only unless it is on: a server that has to find out which HTTP a client
-    speaks may wait for its first byte for ever.
+    `http2` is for TLS only unless it is on. `server` is our own, or Hypercorn, which alone speaks
+    HTTP/2 and so serves all that do, whatever they are told.
     """
 
     host: str = "127.0.0.1"

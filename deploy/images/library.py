@@ -19,7 +19,6 @@ PACKAGES = (
     "asyncpg",
     "cronsim",
     "encodings.unicode_escape",  # Jinja's, once it reads a text in a template
-    "granian.server.embed",
     "graphql",
     "httptools",
     "hypercorn.asyncio",

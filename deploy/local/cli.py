@@ -58,7 +58,7 @@ def main(context: click.Context, no_color: str) -> None:
 @click.option("--redis-url", envvar="QUARTET_REDIS_URL")
 @click.option("--otlp-endpoint", envvar="OTEL_EXPORTER_OTLP_ENDPOINT")
 @click.option("--smtp-url", envvar="QUARTET_SMTP_URL")
-@click.option("--server", envvar="SERVER", type=click.Choice(["hypercorn", "granian"]))
+@click.option("--server", envvar="SERVER", type=click.Choice(["http1", "hypercorn"]))
 @click.option("--free-megabytes", envvar="QUARTET_FREE_MEGABYTES", default=500)
 @click.option("--reload", "with_reload", is_flag=True, help="Restart a service on a change.")
 @click.option("--tell", type=int, hidden=True)

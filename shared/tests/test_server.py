@@ -29,7 +29,7 @@ sys.exit(main(
     create_worker=lambda settings: create_service("probe", settings),
 ))
 """
-SERVERS = ["hypercorn", "http1"]
+SERVERS = ["http1", "hypercorn"]
 Start = Callable[..., Any]
 
 

@@ -44,7 +44,7 @@ async def stack(
     tmp_path_factory: pytest.TempPathFactory, elsewhere: Elsewhere
 ) -> AsyncIterator[Stack]:
     state = tmp_path_factory.mktemp("stack")
-    told = {"QUARTET_SERVER": "granian", "STANDIN_SICK": str(state)}
+    told = {"QUARTET_SERVER": "http1", "STANDIN_SICK": str(state)}
     async with Stack(state, elsewhere=elsewhere, told=told, command=standin) as running:
         yield running
 
@@ -81,7 +81,7 @@ async def test_a_service_is_told_its_own_database(stack: Stack, name: str) -> No
     assert environ["OTEL_SERVICE_NAME"] == name
     assert environ["OTEL_EXPORTER_OTLP_ENDPOINT"] == stack.addresses.otlp
     assert environ["QUARTET_NATS_URL"] == stack.addresses.nats
-    assert environ["QUARTET_SERVER"] == "granian"
+    assert environ["QUARTET_SERVER"] == "http1"
 
 
 async def test_the_gateway_is_told_its_peers(stack: Stack) -> None:

@@ -142,7 +142,7 @@ class Front:
         await exchange.send(b"" if exchange.method == "HEAD" else body)
 
     async def _let_go(self, exchange: Exchange) -> None:
-        """Of a body in malformed pieces Granian says that its client is gone, who waits: whoever
+        """Of a body in malformed pieces our server says that its client is gone, who waits: whoever
         is gone hears nothing.
         """
         if not exchange.started:

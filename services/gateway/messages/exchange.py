@@ -133,8 +133,8 @@ class Exchange:
         await self._send(message)
 
     async def close(self, code: int, reason: str = "") -> None:
-        """End a WebSocket (RFC 6455, 7.4) on which nobody waits for a message: Granian would say
-        nothing while somebody does. Returns when the client has heard it, or does not answer.
+        """End a WebSocket (RFC 6455, 7.4) on which nobody else waits for a message. Returns when
+        the client has heard it, or does not answer.
         """
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
         with suppress(TimeoutError):

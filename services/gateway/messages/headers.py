@@ -68,7 +68,6 @@ _READ = frozenset(
         b"x-request-id",
     }
 )
-_OLD = ("1.0", "1")  # as Hypercorn says it, and as Granian does
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=:%\[\]-]*")
 
 
@@ -97,7 +96,7 @@ def check(raw: Raw, found: Mapping[bytes, bytes], http_version: str) -> None:
     if sum(map(len, chain.from_iterable(raw))) > LARGEST:
         raise HeadersTooLarge("The header is too large.")
     host = found.get(b"host", b"")
-    if not is_host(host) and (host or http_version not in _OLD):
+    if not is_host(host) and (host or http_version != "1.0"):
         raise BadRequest("The request must name one host.")
     length = found.get(b"content-length")
     if length is not None and not (length.isdigit() and len(length) < 19):

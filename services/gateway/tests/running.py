@@ -125,7 +125,8 @@ async def running(
 ) -> AsyncIterator[Running]:
     """A gateway with the settings `told`, ready, while the context is open."""
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
+    scheme = "https" if "GATEWAY_TLS_CERTIFICATE" in told else "http"
+    url = f"{scheme}://127.0.0.1:{port}"
     process, log = await start(folder, {"GATEWAY_PORT": str(port)} | told, module)
     gateway = Running(url, port, process, log, session)
 
