@@ -20,11 +20,11 @@ from urllib.request import Request, urlopen
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from shared import tally
 from shared.otlp_metrics import encoded_metrics
-from shared.otlp_spans import encoded_spans
+from shared.otlp_spans import Encoded, encoded_spans
 
 TIMEOUT_SECONDS = 3.0
 PAUSE_SECONDS = 0.5
@@ -85,6 +85,16 @@ class Channel:
         self._closed.set()
 
 
+class Batches(BatchSpanProcessor):
+    """Encodes each span as it ends: a thread that did it later would fight the event loop for the
+    interpreter, which costs both more than the work.
+    """
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context and span.context.trace_flags.sampled:
+            super().on_end(Encoded(span))
+
+
 class Spans(SpanExporter):
     """Sends spans."""
 
@@ -92,7 +102,9 @@ class Spans(SpanExporter):
         self._channel = Channel("traces")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        sent = self._channel.send(encoded_spans(spans))
+        sent = self._channel.send(
+            encoded_spans([span if isinstance(span, Encoded) else Encoded(span) for span in spans])
+        )
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:

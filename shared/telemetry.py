@@ -15,10 +15,10 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from shared import otlp
+from shared.spans import Tracing
 from shared.tally import SECONDS as SECONDS  # for instruments that are OpenTelemetry's own
 
 FLUSH_SECONDS = 3.0
@@ -34,10 +34,10 @@ def start_telemetry(service: str, log_level: str = "info") -> None:
     resource = Resource.create({"service.name": service, "service.namespace": "quartet"})
     # Traces that go nowhere have ids, for logs, and nothing else.
     exported = _exports("TRACES")
-    tracing = TracerProvider(resource=resource, sampler=None if exported else ALWAYS_OFF)
+    tracing = Tracing(resource=resource, sampler=None if exported else ALWAYS_OFF)
     readers: list[Any] = [PrometheusMetricReader()]
     if exported:
-        tracing.add_span_processor(BatchSpanProcessor(otlp.Spans()))
+        tracing.add_span_processor(otlp.Batches(otlp.Spans()))
     if _exports("METRICS"):
         readers.append(PeriodicExportingMetricReader(otlp.Measurements(resource)))
     trace.set_tracer_provider(tracing)
