@@ -8,14 +8,12 @@ threads of their own, where waiting harms nobody.
 import gzip
 import logging
 import os
-import ssl
 import time
 from collections.abc import Sequence
+from http.client import HTTPException
 from threading import Event
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import unquote
-from urllib.request import Request, urlopen
 
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
@@ -23,6 +21,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from shared import tally
+from shared.otlp_line import Line
 from shared.otlp_metrics import encoded_metrics
 from shared.otlp_spans import Encoded, encoded_spans
 
@@ -49,8 +48,7 @@ class Channel:
         if self._zipped:
             self._headers["Content-Encoding"] = "gzip"
         certificate = _said(signal, "CERTIFICATE", "") or None
-        secure = self._url.startswith("https:")
-        self._tls = ssl.create_default_context(cafile=certificate) if secure else None
+        self._line = Line(self._url, certificate)
         self._closed = Event()
 
     def send(self, message: bytes) -> bool:
@@ -68,17 +66,11 @@ class Channel:
 
     def _try(self, body: bytes, seconds: float) -> tuple[str, bool]:
         """What was wrong, and whether to try again; an empty reason is success."""
-        request = Request(self._url, body, self._headers)  # noqa: S310  (http or https, see above)
         try:
-            with urlopen(  # noqa: S310  # nosec B310
-                request, timeout=seconds, context=self._tls
-            ) as reply:
-                reply.read()
-        except HTTPError as error:
-            return f"status {error.code}", error.code in _AGAIN
-        except OSError as error:
+            status = self._line.post(self._headers, body, seconds)
+        except (OSError, HTTPException) as error:
             return str(error) or type(error).__name__, True
-        return "", False
+        return ("", False) if status < 300 else (f"status {status}", status in _AGAIN)
 
     def close(self) -> None:
         """Try nothing again from now on."""
