@@ -2,7 +2,7 @@
 
 By the standard library: the exporters of OpenTelemetry bring a second HTTP client with them, which
 takes ten megabytes of each process and sends one request every few seconds. Both are called by
-threads of their own, where waiting harms nobody.
+threads of their own; what these do, the event loop waits for, so it is little.
 """
 
 import gzip
@@ -56,7 +56,7 @@ class Channel:
         body = gzip.compress(message) if self._zipped else message
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
-            reason, again = self._try(body, deadline - time.monotonic())
+            reason, again = self._try(body, max(PAUSE_SECONDS, deadline - time.monotonic()))
             if not reason:
                 return True
             late = time.monotonic() + PAUSE_SECONDS > deadline
@@ -75,6 +75,7 @@ class Channel:
     def close(self) -> None:
         """Try nothing again from now on."""
         self._closed.set()
+        self._line.close()
 
 
 class Batches(BatchSpanProcessor):
@@ -94,9 +95,8 @@ class Spans(SpanExporter):
         self._channel = Channel("traces")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        sent = self._channel.send(
-            encoded_spans([span if isinstance(span, Encoded) else Encoded(span) for span in spans])
-        )
+        told = [span if isinstance(span, Encoded) else Encoded(span) for span in spans]
+        sent = self._channel.send(encoded_spans(told))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:

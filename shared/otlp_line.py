@@ -37,22 +37,25 @@ class Line:
         return self._post(fields, body, seconds)  # the other side has closed it meanwhile
 
     def _post(self, fields: Mapping[str, str], body: bytes, seconds: float) -> int:
-        open_ = self._socket or self._connect(seconds)
-        self._socket = None
-        open_.settimeout(seconds)
+        line = self._socket = self._socket or self._connect(seconds)
+        line.settimeout(seconds)
         try:
-            open_.sendall(self._head(fields, body) + body)
-            with HTTPResponse(open_, method="POST") as reply:
+            line.sendall(self._head(fields, body) + body)
+            with HTTPResponse(line, method="POST") as reply:
                 reply.begin()
                 reply.read()
         except BaseException:
-            open_.close()
+            self.close()
             raise
         if reply.will_close:
-            open_.close()
-        else:
-            self._socket = open_
+            self.close()
         return reply.status
+
+    def close(self) -> None:
+        """Let go of the connection; the next message makes a new one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def _head(self, fields: Mapping[str, str], body: bytes) -> bytes:
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -84,7 +84,7 @@ class Tracer(SdkTracer):
 
 
 class Recorded(ReadableSpan, Span):
-    """What is said of it once it has ended is not told."""
+    """It is encoded as it ends: what is said of it later is not told."""
 
     def __init__(
         self,
