@@ -2,29 +2,28 @@
 
 By the standard library: the exporters of OpenTelemetry bring a second HTTP client with them, which
 takes ten megabytes of each process and sends one request every few seconds. Both are called by
-threads of their own, where waiting harms nobody.
+threads of their own; what these do, the event loop waits for, so it is little.
 """
 
 import gzip
 import logging
 import os
-import ssl
 import time
 from collections.abc import Sequence
+from http.client import HTTPException
 from threading import Event
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import unquote
-from urllib.request import Request, urlopen
 
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from shared import tally
+from shared.otlp_line import Line
 from shared.otlp_metrics import encoded_metrics
-from shared.otlp_spans import encoded_spans
+from shared.otlp_spans import Encoded, encoded_spans
 
 TIMEOUT_SECONDS = 3.0
 PAUSE_SECONDS = 0.5
@@ -49,8 +48,7 @@ class Channel:
         if self._zipped:
             self._headers["Content-Encoding"] = "gzip"
         certificate = _said(signal, "CERTIFICATE", "") or None
-        secure = self._url.startswith("https:")
-        self._tls = ssl.create_default_context(cafile=certificate) if secure else None
+        self._line = Line(self._url, certificate)
         self._closed = Event()
 
     def send(self, message: bytes) -> bool:
@@ -58,7 +56,7 @@ class Channel:
         body = gzip.compress(message) if self._zipped else message
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
-            reason, again = self._try(body, deadline - time.monotonic())
+            reason, again = self._try(body, max(PAUSE_SECONDS, deadline - time.monotonic()))
             if not reason:
                 return True
             late = time.monotonic() + PAUSE_SECONDS > deadline
@@ -68,21 +66,26 @@ class Channel:
 
     def _try(self, body: bytes, seconds: float) -> tuple[str, bool]:
         """What was wrong, and whether to try again; an empty reason is success."""
-        request = Request(self._url, body, self._headers)  # noqa: S310  (http or https, see above)
         try:
-            with urlopen(  # noqa: S310  # nosec B310
-                request, timeout=seconds, context=self._tls
-            ) as reply:
-                reply.read()
-        except HTTPError as error:
-            return f"status {error.code}", error.code in _AGAIN
-        except OSError as error:
+            status = self._line.post(self._headers, body, seconds)
+        except (OSError, HTTPException) as error:
             return str(error) or type(error).__name__, True
-        return "", False
+        return ("", False) if status < 300 else (f"status {status}", status in _AGAIN)
 
     def close(self) -> None:
         """Try nothing again from now on."""
         self._closed.set()
+        self._line.close()
+
+
+class Batches(BatchSpanProcessor):
+    """Encodes each span as it ends: a thread that did it later would fight the event loop for the
+    interpreter, which costs both more than the work.
+    """
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context and span.context.trace_flags.sampled:
+            super().on_end(Encoded(span))
 
 
 class Spans(SpanExporter):
@@ -92,7 +95,8 @@ class Spans(SpanExporter):
         self._channel = Channel("traces")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        sent = self._channel.send(encoded_spans(spans))
+        told = [span if isinstance(span, Encoded) else Encoded(span) for span in spans]
+        sent = self._channel.send(encoded_spans(told))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:

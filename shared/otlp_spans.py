@@ -1,36 +1,43 @@
 """Spans in the encoding of OTLP (opentelemetry/proto/trace/v1/trace.proto)."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import lru_cache
-from itertools import groupby
-from struct import pack
+from struct import Struct, pack
 
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext
+from opentelemetry.trace import Link, SpanContext, SpanKind
 
 from shared.otlp_values import attributes, count, field, moment, resource, scope, text
 
-_REMOTE, _KNOWS_REMOTE = 0x200, 0x100  # SpanFlags
+_LOCAL, _REMOTE = pack("<I", 0x100), pack("<I", 0x300)  # SpanFlags; the first bit: it is known
+_KINDS = tuple(bytes((0x30, kind.value + 1)) for kind in SpanKind)
+_TIMES = Struct("<BQBQ")  # two `fixed64`, each behind its number
+_name = lru_cache(256)(text)
 
 
-def encoded_spans(spans: Sequence[ReadableSpan]) -> bytes:
+class Encoded(ReadableSpan):
+    """A span of which nothing is left but its encoding, and whose it was."""
+
+    def __init__(self, span: ReadableSpan) -> None:
+        self._context = span.context
+        self._resource, self._instrumentation_scope = span.resource, span.instrumentation_scope
+        self.told = field(2, _span(span))
+
+
+def encoded_spans(spans: Iterable[Encoded]) -> bytes:
     """An `ExportTraceServiceRequest`."""
-    told = bytearray()
-    for (about, named), group in groupby(spans, _whose):
-        schema = text(3, named.schema_url or "") if named else b""
-        scoped = field(2, scope(named) + _spans(group) + schema)
-        told += field(1, resource(about) + scoped + text(3, about.schema_url))
-    return bytes(told)
+    groups = defaultdict[tuple[int, int], list[Encoded]](list)
+    for span in spans:  # by identity: to compare resources takes longer than to encode a span
+        groups[id(span.resource), id(span.instrumentation_scope)].append(span)
+    return b"".join([_group(group) for group in groups.values()])
 
 
-def _whose(span: ReadableSpan) -> tuple[Resource, InstrumentationScope | None]:
-    return span.resource, span.instrumentation_scope
-
-
-def _spans(spans: Iterable[ReadableSpan]) -> bytes:
-    return b"".join([field(2, _span(span)) for span in spans])
+def _group(spans: list[Encoded]) -> bytes:
+    about, named = spans[0].resource, spans[0].instrumentation_scope
+    schema = text(3, named.schema_url or "") if named else b""
+    scoped = field(2, scope(named) + b"".join([span.told for span in spans]) + schema)
+    return field(1, resource(about) + scoped + text(3, about.schema_url))
 
 
 def _span(span: ReadableSpan) -> bytes:
@@ -39,10 +46,9 @@ def _span(span: ReadableSpan) -> bytes:
     parts = [
         _ids(context),
         b"\x22\x08" + parent.span_id.to_bytes(8, "big") if parent else b"",
-        text(5, span.name),
-        bytes((0x30, span.kind.value + 1)),
-        moment(7, span.start_time),
-        moment(8, span.end_time),
+        _name(5, span.name),
+        _KINDS[span.kind.value],
+        _TIMES.pack(0x39, span.start_time or 0, 0x41, span.end_time or 0),
         attributes(9, span.attributes),
         count(10, span.dropped_attributes),
         *[field(11, _event(event)) for event in span.events],
@@ -59,7 +65,7 @@ def _ids(context: SpanContext) -> bytes:
     """The first three fields of a span, and of a link."""
     trace, span = context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
     state = text(3, context.trace_state.to_header()) if context.trace_state else b""
-    return b"\x0a\x10" + trace + b"\x12\x08" + span + state
+    return b"\x0a\x10%b\x12\x08%b%b" % (trace, span, state)
 
 
 def _event(event: Event) -> bytes:
@@ -73,8 +79,7 @@ def _link(link: Link) -> bytes:
 
 
 def _flags(context: SpanContext | None) -> bytes:
-    remote = context is not None and context.is_remote
-    return pack("<I", _KNOWS_REMOTE | (_REMOTE if remote else 0))
+    return _REMOTE if context is not None and context.is_remote else _LOCAL
 
 
 @lru_cache(16)

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 from quart import current_app
 
 from shared.context import current_work, seconds_left
@@ -18,7 +18,6 @@ _tracer = trace.get_tracer("quartet.database")
 # What asyncpg ends a transaction with. It must reach the server after the deadline too: the
 # connection goes back to the pool.
 _ENDINGS = ("COMMIT", "ROLLBACK", "RELEASE")
-_NO_SPAN = nullcontext(trace.INVALID_SPAN)
 
 
 class CountedConnection(asyncpg.Connection):
@@ -47,19 +46,14 @@ class CountedConnection(asyncpg.Connection):
             return await super().fetchval(query, *args, **options)
 
 
-def _span(statement: str) -> Any:
+def _span(statement: str) -> trace.Span:
     """A span for a statement of a request or event whose spans are wanted. It tells that the
     statement failed and not why: PostgreSQL quotes rows in its errors, mail addresses among them.
     """
     if not trace.get_current_span().is_recording():
-        return _NO_SPAN
-    return _tracer.start_as_current_span(
-        statement.split(None, 1)[0],
-        kind=SpanKind.CLIENT,
-        attributes={"db.system.name": "postgresql", "db.query.text": statement},
-        record_exception=False,
-        set_status_on_exception=False,
-    )
+        return trace.INVALID_SPAN
+    said = {"db.system.name": "postgresql", "db.query.text": statement}
+    return _tracer.start_span(statement.split(None, 1)[0], kind=SpanKind.CLIENT, attributes=said)
 
 
 @contextmanager
@@ -75,20 +69,18 @@ def _counted(
             raise Unavailable("The deadline has passed.")
         limit = options.get("timeout") or current_app.extensions["settings"].statement_timeout
         options["timeout"] = min(left, limit)
-    work, begun = current_work(), time.perf_counter()
+    work, begun, span = current_work(), time.perf_counter(), _span(query)
     try:
-        with _span(query) as span:
-            try:
-                yield
-            except BaseException:
-                span.set_status(Status(StatusCode.ERROR))
-                raise
+        yield
         if db.pressure is not None:
             db.pressure.answered()
-    except asyncpg.PostgresError as error:
-        error.detail = None  # quotes the row, which no log may hold
+    except BaseException as error:
+        span.set_status(StatusCode.ERROR)
+        if isinstance(error, asyncpg.PostgresError):
+            error.detail = None  # quotes the row, which no log may hold
         raise
     finally:
+        span.end()
         if work is not None:
             work.statements += 1
             work.database_seconds += time.perf_counter() - begun

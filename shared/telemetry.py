@@ -15,10 +15,10 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from shared import otlp, roots
+from shared.spans import Tracing
 from shared.tally import SECONDS as SECONDS  # for instruments that are OpenTelemetry's own
 
 FLUSH_SECONDS = 3.0
@@ -36,11 +36,11 @@ def start_telemetry(service: str, log_level: str = "info") -> None:
     # Traces that go nowhere have ids, for logs, and nothing else.
     exported = _exports("TRACES")
     sampler = None if exported else ALWAYS_OFF
-    tracing = TracerProvider(resource=resource, sampler=sampler, id_generator=roots.ids)
+    tracing = Tracing(resource=resource, sampler=sampler, id_generator=roots.ids)
     roots.ids.sample(roots.share(os.environ) if exported else 0.0)  # noqa: TID251  (as below)
     readers: list[Any] = [PrometheusMetricReader()]
     if exported:
-        tracing.add_span_processor(BatchSpanProcessor(otlp.Spans()))
+        tracing.add_span_processor(otlp.Batches(otlp.Spans()))
     if _exports("METRICS"):
         readers.append(PeriodicExportingMetricReader(otlp.Measurements(resource)))
     trace.set_tracer_provider(tracing)

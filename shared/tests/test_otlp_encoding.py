@@ -36,7 +36,7 @@ from opentelemetry.trace import (
 )
 
 from shared.otlp_metrics import encoded_metrics
-from shared.otlp_spans import encoded_spans
+from shared.otlp_spans import Encoded, encoded_spans
 
 RESOURCE = Resource({"service.name": "x", "process.pid": 7, "some": ("a", "b")})
 SCOPES = [InstrumentationScope("quartet"), InstrumentationScope("other", "1.2"), None]
@@ -94,7 +94,7 @@ def told(message: bytes) -> list[tuple[str, str, str]]:
 
 @given(st.lists(spans, max_size=4))
 def test_it_says_what_opentelemetry_says(given: Sequence[ReadableSpan]) -> None:
-    assert told(encoded_spans(given)) == told(encode_spans(given).SerializeToString())
+    assert told(encoded_spans(map(Encoded, given))) == told(encode_spans(given).SerializeToString())
 
 
 said = st.dictionaries(st.text(max_size=5), values, max_size=3)
