@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import uvloop
 
-from shared.http1.connection import Service
+from shared.http1.service import Service
 from shared.http1.serving import serve
 
 with urlopen(os.environ["PEER_LIKE"]) as reply:  # noqa: S310, TID251  (an address of the bench)
