@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import load
-from bench.cases import LIST
 from bench.peers import nginx
 from deploy.local import suite
 from deploy.local.endpoint import Endpoint
@@ -160,8 +159,7 @@ class Places:
 
     def _python(self, name: str, port: int) -> Program:
         url = self.stack.addresses.databases["content"]
-        like = self.stack.addresses.services["gateway"] + LIST
-        env = {"PEER_DATABASE_URL": url, "PEER_LIKE": like}
+        env = {"PEER_DATABASE_URL": url}
         return Program(argv=_peer(name, port), env=env, cwd=suite.ROOT)
 
 
@@ -172,8 +170,6 @@ def _command(service: str) -> tuple[str, ...]:
 
 def _peer(name: str, port: int) -> tuple[str, ...]:
     programs = load.VENV / "bin"
-    if name == "bare":
-        return (str(load.VENV / "suite/bin/python"), "-m", "bench.peers.bare", str(port))
     if name == "fastapi":
         arguments = f"--port {port} --workers {WORKERS} --no-access-log --log-level warning"
         uvicorn = (

@@ -19,19 +19,16 @@ Compared = list[tuple[Race, Result]]
 
 def ratios(compared: Compared) -> str:
     """A bar for each race, on a logarithmic scale, with a line where it should reach."""
-    marks = [one for case, result in compared for one in (case.target, result.ratio)]
-    place = _scale([one for one in marks if one is not None])
+    place = _scale([one for case, result in compared for one in (case.target, result.ratio)])
 
     def draw() -> Iterator[str]:
         for number, (case, result) in enumerate(compared):
             top = number * ROW + 40
-            target = result.ratio if case.target is None else case.target
-            kind = "ours" if result.ratio >= target else "missed"
-            x, end = place(result.ratio), place(target)
+            kind = "ours" if result.ratio >= case.target else "missed"
+            x, end = place(result.ratio), place(case.target)
             yield _label(top, case.name)
             yield f'<rect class="{kind}" x="{LEFT}" y="{top}" width="{x - LEFT:.1f}" height="18"/>'
-            if case.target is not None:
-                yield f'<path class="target" d="M{end:.1f} {top - 4}v26"/>'
+            yield f'<path class="target" d="M{end:.1f} {top - 4}v26"/>'
             yield f'<text x="{max(x, end) + 6:.1f}" y="{top + 14}">{result.ratio:.2f} ×</text>'
 
     title = "Ours in the peer's; the line is the least to reach (logarithmic)"

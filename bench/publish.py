@@ -75,8 +75,8 @@ def _race(case: Race, result: Result) -> str:
         f"{result.of('peer', 'rate'):,.0f}",
         f"{result.ratio:.2f} ×",
         f"{result.spread:.0%}",
-        "" if case.target is None else f"{case.target:g} ×",
-        "" if case.target is None else _verdict(result.ratio >= case.target),
+        f"{case.target:g} ×",
+        _verdict(result.ratio >= case.target),
         f"{result.of('ours', 'cpu_ms'):.3f} ms",
         f"{result.of('peer', 'cpu_ms'):.3f} ms",
     )

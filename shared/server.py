@@ -26,6 +26,7 @@ BACKLOG = 1024
 # So long a thread may keep the interpreter from others that want it. By Python's own 5 ms the event
 # loop, and the server's threads, wait far too long while spans are encoded for export.
 SWITCH_SECONDS = 0.001
+MOST_CONNECTIONS, OWN_FILES = 16_384, 256
 UNREAD = 3  # times the header timeout, for a client to take more of a reply
 _log = structlog.get_logger()
 
@@ -279,8 +280,25 @@ async def _serve_http1(settings: ServiceSettings, app: Any, stop: asyncio.Event)
         scheme="https" if tls else "http",
         patience=settings.header_timeout,
         largest=settings.body_limit,
+        most=_room(),
     )
     await serve(service, _listening(settings), tls, stop)
+
+
+def _room() -> int:
+    """How many connections there may be: each takes a file, and the process needs some for itself.
+    It asks for as many as it would use.
+    """
+    if sys.platform == "win32":
+        return MOST_CONNECTIONS
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OWN_FILES
+    if soft < wanted and soft != resource.RLIM_INFINITY:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, soft - OWN_FILES)
 
 
 _SERVERS = {"http1": _serve_http1, "hypercorn": _serve_hypercorn}

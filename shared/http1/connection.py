@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import httptools
 
-from shared.errors import AppError
+from shared.errors import AppError, Unavailable
 from shared.http1.faults import HeadTooLarge, VersionNotSupported, fault_of
 from shared.http1.line import Line
 from shared.http1.messages import (
@@ -67,6 +67,10 @@ class Connection(Line):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        if len(self._service.connections) >= self._service.most:
+            self._transport.write(refusal(Unavailable("Too many connections are open.")))
+            self._transport.close()
+            return
         self._scope = scope_of(transport, self._service.scheme)
         self._service.connections.add(self)
         self._idle_since = self._loop.time()

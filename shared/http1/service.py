@@ -21,8 +21,8 @@ class Ending(Protocol):
 
 class Service:
     """What all connections serve. `at_once` gives the reply to a request, if it is there already;
-    `patience` is the time for a head, in seconds, and `largest` bounds a WebSocket's message, in
-    bytes.
+    `patience` is the time for a head, in seconds, `largest` bounds a WebSocket's message, in bytes,
+    and `most` is how many connections there may be.
     """
 
     def __init__(
@@ -33,9 +33,10 @@ class Service:
         scheme: str,
         patience: float,
         largest: int,
+        most: int = 16_384,
     ) -> None:
         self.app, self.at_once, self.scheme = app, at_once, scheme
-        self.patience, self.largest = patience, largest
+        self.patience, self.largest, self.most = patience, largest, most
         self.connections: set[Ending] = set()
         self._emptied = asyncio.Event()
 

@@ -12,6 +12,7 @@ from shared.tests.wire import (
     connected,
     eventually,
     replies,
+    said_to,
     serving,
     still,
 )
@@ -104,6 +105,19 @@ async def test_who_does_not_read_the_last_reply_is_not_waited_for() -> None:
 
 def large() -> Ready:
     return (200, lines([(b"content-length", b"5000000")]), b"x" * 5_000_000)
+
+
+async def test_there_is_room_for_so_many_connections() -> None:
+    async with serving() as server:
+        server.service.most = 1
+        async with connected(server) as first:
+            first.say(GET)
+            await eventually(lambda: server.seen)
+            async with connected(server) as second:
+                ((status, fields, _),) = replies(await second.rest(), "GET")
+            assert (status, fields[b"retry-after"]) == (503, b"1")
+        await eventually(lambda: not server.service.connections)
+        assert replies(await said_to(server, GET.replace(b"1.1", b"1.0")), "GET")
 
 
 async def test_an_app_has_all_the_time_that_it_takes() -> None:
