@@ -72,9 +72,9 @@ class Connection(Line):
             self._transport.close()
             return
         self._scope = scope_of(transport, self._service.scheme)
-        self._service.connections.add(self)
         self._idle_since = self._loop.time()
         self._later(self._service.patience, self._look)
+        self._service.join(self)
 
     def connection_lost(self, _: Exception | None) -> None:
         self._service.leave(self)
@@ -173,11 +173,7 @@ class Connection(Line):
         version = scope["http_version"] = parser.get_http_version()
         if version != "1.1" or parser.should_upgrade() or not parser.should_keep_alive():
             self._take_last(scope)
-        elif (
-            self._running is not None
-            or self.unread is not None
-            or not self._answered_at_once(scope)
-        ):
+        elif not self._answered_at_once(scope):
             self._begin(Request(self, scope, keeps=True))
 
     def _take_last(self, scope: dict[str, Any]) -> None:
@@ -191,6 +187,8 @@ class Connection(Line):
             self._begin(Request(self, scope, keeps=False))
 
     def _answered_at_once(self, scope: dict[str, Any]) -> bool:
+        if self._running is not None or self.unread is not None:
+            return False  # in its turn
         ready = self._service.at_once(scope)
         if ready is None:
             return False

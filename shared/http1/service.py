@@ -38,7 +38,13 @@ class Service:
         self.app, self.at_once, self.scheme = app, at_once, scheme
         self.patience, self.largest, self.most = patience, largest, most
         self.connections: set[Ending] = set()
-        self._emptied = asyncio.Event()
+        self._emptied, self._ends = asyncio.Event(), False
+
+    def join(self, connection: Ending) -> None:
+        """A connection has begun. It may come late, by a long handshake of TLS."""
+        self.connections.add(connection)
+        if self._ends:
+            connection.end()
 
     def leave(self, connection: Ending) -> None:
         """A connection has ended."""
@@ -48,6 +54,7 @@ class Service:
 
     async def empty(self) -> None:
         """End all connections, and wait until what runs on them is answered."""
+        self._ends = True
         for connection in list(self.connections):
             connection.end()
         while self.connections:

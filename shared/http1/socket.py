@@ -63,7 +63,7 @@ class Socket(Line):
 
     def open(self, rest: bytes) -> None:
         """Let the app take or refuse it; `rest` are bytes that have come already."""
-        self._service.connections.add(self)
+        self._service.join(self)
         fault = self._fault()
         if fault is None:
             self.data_received(rest)

@@ -1,13 +1,19 @@
 """How connections end: by the client, by time, or because the server stops."""
 
 import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from shared.http1.connection import Connection
 from shared.http1.messages import Ready, lines
 from shared.tests.wire import (
     SECONDS,
+    Client,
+    Server,
     body_of,
     connected,
     eventually,
@@ -132,6 +138,18 @@ async def test_an_app_has_all_the_time_that_it_takes() -> None:
         assert (await client.rest()).endswith(b"0\r\n\r\n")
 
 
+@asynccontextmanager
+async def accepted_late(server: Server) -> AsyncIterator[Client]:
+    """A client whose connection the server has had before it stopped, in a handshake."""
+    loop, (theirs, ours) = asyncio.get_running_loop(), socket.socketpair()
+    for end in (theirs, ours):
+        end.setblocking(False)
+    await loop.connect_accepted_socket(lambda: Connection(server.service), theirs)
+    reader, writer = await asyncio.open_connection(sock=ours)
+    yield Client(reader, writer)
+    writer.close()
+
+
 async def test_a_server_that_stops_answers_what_runs_and_takes_nothing_new() -> None:
     app = Holding()
     async with serving() as server, connected(server) as idle, connected(server) as busy:
@@ -144,6 +162,8 @@ async def test_a_server_that_stops_answers_what_runs_and_takes_nothing_new() -> 
         with pytest.raises(ConnectionRefusedError):
             async with connected(server):
                 pass
+        async with accepted_late(server) as late:
+            assert await late.rest() == b""
         assert not server.serving.done()
         app.go_on.set()
         [(status, fields, _)] = replies(await busy.rest(), "GET")
