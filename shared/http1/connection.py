@@ -67,9 +67,10 @@ class Connection(Line):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
-        if len(self._service.connections) >= self._service.most:
+        self._is_deaf = len(self._service.connections) >= self._service.most
+        if self._is_deaf:
             self._transport.write(refusal(Unavailable("Too many connections are open.")))
-            self._transport.close()
+            self._go()
             return
         self._scope = scope_of(transport, self._service.scheme)
         self._idle_since = self._loop.time()
@@ -277,9 +278,7 @@ class Connection(Line):
         self.go_on()
 
     def _answer_for(self, request: Request) -> None:
-        """The app has not, or not to the end. What has no other end than the connection's must
-        break it.
-        """
+        """The app has not, or not to the end."""
         request.keeps = False
         if self._transport.is_closing():
             return
@@ -294,8 +293,6 @@ class Connection(Line):
     def _part(self, request: Request) -> None:
         """The reply was the last. By TLS, no client learns so before all is closed."""
         self._is_last = True
-        if self._transport.is_closing():
-            return
         if request.whole and not (self._held or self._is_deaf or self._transport.can_write_eof()):
             self._go()
         else:

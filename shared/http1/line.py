@@ -68,7 +68,9 @@ class Line(asyncio.Protocol):
         """Say that all is said, and close after a moment, if the client has not. If it is still
         sending, its connection would break, and what was said might be lost (RFC 9112, 9.6).
         """
-        if self._transport.can_write_eof() and not self._transport.is_closing():
+        if self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
             with suppress(OSError):  # the client has just broken it
                 self._transport.write_eof()
         self._go_soon()
