@@ -82,9 +82,9 @@ async def answer(send: Any, status: int, body: bytes, *fields: tuple[bytes, byte
 @asynccontextmanager
 async def serving(patience: float = SECONDS, largest: int = 100_000) -> AsyncIterator[Server]:
     """A server. It ends without a task, a connection or a complaint that stays behind."""
-    loop, before = asyncio.get_running_loop(), asyncio.all_tasks()
+    loop = asyncio.get_running_loop()
     server = Server(patience, largest)
-    loop.set_exception_handler(lambda _, context: server.complaints.append(context))
+    loop.set_exception_handler(lambda _, context: _hear(server, context))
     try:
         yield server
     finally:
@@ -92,7 +92,7 @@ async def serving(patience: float = SECONDS, largest: int = 100_000) -> AsyncIte
         await asyncio.wait({server.serving}, timeout=SECONDS)
         server.serving.cancel()
         await asyncio.wait({server.serving})
-        left = asyncio.all_tasks() - before - {asyncio.current_task()}
+        left = {task for task in asyncio.all_tasks() if _is_ours(task)}
         if left:
             await asyncio.wait(left, timeout=SECONDS)
         gc.collect(1)
@@ -100,6 +100,16 @@ async def serving(patience: float = SECONDS, largest: int = 100_000) -> AsyncIte
     assert not server.service.connections
     assert not server.complaints
     assert all(task.done() for task in left)
+
+
+def _is_ours(task: asyncio.Task[Any]) -> bool:
+    """Whether a server has begun it: the loop is others' as well."""
+    return getattr(task.get_coro(), "__qualname__", "") in ("Connection._run", "Socket._run")
+
+
+def _hear(server: Server, context: dict[str, Any]) -> None:
+    if "task" not in context or _is_ours(context["task"]):
+        server.complaints.append(context)
 
 
 class Client:
