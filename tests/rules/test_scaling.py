@@ -15,7 +15,7 @@ from tests.rules.cluster import DEPLOYED, OVERLAYS, each_overlay, kind, named, p
 SCALED = {*SERVICES, "notifications-worker"}
 SPEED = json.loads((ROOT / "docs" / "results" / "speed.json").read_text())
 GROWTH = 1.5  # what a pod at work may have of memory, against an idle one
-STREAM = 30_000  # bytes of a live stream at the gateway, as tests/load/live.py finds them
+STREAM = 20_000  # bytes of a live stream at the gateway, as tests/load/live.py finds them
 deployed = pytest.mark.parametrize("overlay", DEPLOYED)
 
 
