@@ -130,7 +130,9 @@ class OnceAMinute(logging.Filter):
 
 
 def _add_trace(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    return trace_of(trace.get_current_span()) | event
+    for name, said in trace_of(trace.get_current_span()).items():
+        event.setdefault(name, said)
+    return event
 
 
 def trace_of(span: trace.Span) -> dict[str, str]:
