@@ -7,7 +7,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=ServiceSettings)
 BACKLOG = 1024
 # So long a thread may keep the interpreter from others that want it. By Python's own 5 ms the event
-# loop, and the server's threads, wait far too long while spans are encoded for export.
+# loop waits far too long for those that export, hash passwords or show metrics.
 SWITCH_SECONDS = 0.001
 MOST_CONNECTIONS, OWN_FILES = 16_384, 256
 UNREAD = 3  # times the header timeout, for a client to take more of a reply
@@ -295,10 +295,13 @@ def _room() -> int:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS + OWN_FILES
-    if soft < wanted and soft != resource.RLIM_INFINITY:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, soft - OWN_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return MOST_CONNECTIONS
+    more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with suppress(OSError, ValueError):  # macOS allows less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+        soft = more
+    return max(1, soft - OWN_FILES)
 
 
 _SERVERS = {"http1": _serve_http1, "hypercorn": _serve_hypercorn}

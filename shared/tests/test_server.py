@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ import aiohttp
 import pytest
 
 from deploy.local.state import free_port
+from shared.server import _room
 from shared.testing import until
 
 PROBE = """
@@ -138,6 +140,30 @@ async def test_a_port_that_is_taken_is_exit_code_1(server: str) -> None:
             code, lines = await ended(process)
     assert code == 1
     assert lines[-1]["event"] == "can't serve"
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "grants", "room"),
+    [
+        (1_024, 4_096, True, 3_840),
+        (1_024, resource.RLIM_INFINITY, True, 16_384),
+        (1_024, resource.RLIM_INFINITY, False, 768),
+        (1_000_000, 1_000_000, True, 16_384),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, True, 16_384),
+        (64, 64, True, 1),
+    ],
+)
+def test_connections_have_the_files_that_the_process_does_not_need(
+    soft: int, hard: int, room: int, monkeypatch: pytest.MonkeyPatch, *, grants: bool
+) -> None:
+    def ask(_: int, wanted: tuple[int, int]) -> None:
+        if not grants:
+            raise ValueError
+        assert wanted[0] <= hard or hard == resource.RLIM_INFINITY
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", ask)
+    assert _room() == room
 
 
 DRAIN = 1.5  # seconds
